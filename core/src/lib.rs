@@ -1,0 +1,49 @@
+//! The kift file-transfer protocol, for anything from a microcontroller to a server.
+//!
+//! No allocation, no `unsafe`, no I/O: bytes, files and time come in through calls, and what is to
+//! be done comes out as one [`Action`](session::Action) at a time. `core/PROTOCOL.md` specifies what
+//! travels; the modules say how, each knowing those below it and none above:
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`driver`] | moves bytes between a session and a byte stream: the only I/O |
+//! | [`session`] | who may say what, and when: [`Requester`](session::Requester), [`Responder`](session::Responder) |
+//! | [`storage`] | the port through which a session reads and writes files |
+//! | `transfer` | chunks, credit, counts, hash |
+//! | `secure` | first flight, record protection |
+//! | `framing` | a byte stream and whole frames |
+//! | [`wire`] | bytes and values |
+//!
+//! # The loop
+//!
+//! Feed one thing, then drain [`poll`](session::Session::poll) until it waits:
+//!
+//! ```text
+//! loop {
+//!     match session.poll(now) {
+//!         Send(bytes)  => session.sent(write(bytes)),
+//!         Perform      => session.perform(port),       // may be pending: see `storage`
+//!         Closed(how)  => return how,
+//!         Wait(until)  => session.recv_advance(read(session.recv_slice())),
+//!     }
+//! }
+//! ```
+//!
+//! [`driver::step`] is one turn of this loop over `embedded_io::{Read, Write}`; most programs need
+//! nothing else. Between turns a requester's application may send another
+//! [`request`](session::Requester::request).
+
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod bytes;
+pub mod driver;
+mod framing;
+mod secure;
+pub mod session;
+pub mod storage;
+pub mod time;
+mod transfer;
+pub mod wire;
+
+pub use secure::{Checksum, VERSION_MAJOR, VERSION_MINOR, crc32c};

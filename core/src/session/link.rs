@@ -1,0 +1,495 @@
+//! What requester and responder have in common: two buffers, the hellos, credit, deadlines, and
+//! how a link ends.
+
+use super::{Action, BuffersTooSmall, Config, Error, Side, Timeouts};
+use crate::framing::{Deframer, Front, Outbox};
+use crate::secure::{FirstFlight, Records, Refusal};
+use crate::time::Instant;
+use crate::transfer::{Allowance, Window};
+use crate::wire::{
+    Answer, CHUNK, Close, Code, DecodeError, HEADER_LEN, Header, Hello, Kind, NAME_LEN_MAX,
+    PATH_LEN_MAX, Record, Role, SIGNAL_LEN_MAX, Signal, TRAILER_LEN_MAX,
+};
+
+/// Bytes of a frame around its payload.
+pub(super) const FRAME_OVERHEAD: usize = HEADER_LEN + TRAILER_LEN_MAX;
+
+/// Bytes of the longest answer as a frame: a stat with its digest.
+pub(super) const ANSWER_LEN_MAX: usize = FRAME_OVERHEAD + 56;
+
+/// Bytes of a stop as a frame.
+pub(super) const STOP_LEN: usize = FRAME_OVERHEAD + 1;
+
+/// Bytes that grants of credit and progress can take in the room of a peer that is not reading:
+/// two of each, since it must read before it can spend a third.
+const GRANTS_LEN: usize = 4 * (FRAME_OVERHEAD + 11);
+
+/// Bytes of `room` that answers may take: a quarter is for `Working`, a little for grants.
+pub(super) fn room_for_answers(room: u32) -> usize {
+    room_for_requests(room).saturating_sub(room as usize / 4)
+}
+
+/// Bytes of `room` that requests behind an unfinished get or list may take.
+pub(super) fn room_for_requests(room: u32) -> usize {
+    (room as usize).saturating_sub(GRANTS_LEN)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Waits for the peer's first flight.
+    FirstFlight,
+    /// Waits for the peer's hello.
+    Hello,
+    Open,
+}
+
+/// Who is to do something next, as far as deadlines go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Waiting {
+    /// This end: its storage is at work.
+    Us,
+    /// The peer owes bytes, or its room for ours.
+    Peer,
+    /// Nobody owes anything, and the peer may be gone.
+    Idle,
+    /// Nobody owes anything, and that may stay so.
+    Free,
+}
+
+#[derive(Debug)]
+pub(super) struct Link<B> {
+    deframer: Deframer<B>,
+    outbox: Outbox<B>,
+    records: Records,
+    phase: Phase,
+    side: Side,
+    ours: Hello,
+    theirs: Hello,
+    allowance: Allowance,
+    window: Window,
+    timeouts: Timeouts,
+    now: Instant,
+    /// When the first poll was; nothing is measured before it.
+    started: Option<Instant>,
+    /// When a byte last went either way.
+    moved: Instant,
+    /// Something moved since the last poll.
+    touched: bool,
+    /// When the peer was last told that work goes on, or when that work began.
+    worked: Option<Instant>,
+    /// Bytes of `Working` since the peer was last heard.
+    working_len: usize,
+    /// Something waits in the outbox that should not wait for more.
+    urgent: bool,
+    /// How the session ended, and when.
+    end: Option<(Result<(), Error>, Instant)>,
+    eof: bool,
+}
+
+impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
+    pub(super) fn new(role: Role, rx: B, tx: B, config: &Config) -> Result<Self, BuffersTooSmall> {
+        let (rx_len, tx_len) = (rx.as_ref().len(), tx.as_ref().len());
+        let fits = rx_len.min(tx_len).saturating_sub(FRAME_OVERHEAD) / CHUNK;
+        if fits == 0 {
+            return Err(BuffersTooSmall);
+        }
+        let batch = usize::from(config.batch_max).clamp(1, 32).min(fits);
+        let window = config.window.max(1);
+        let ours = Hello {
+            role,
+            // At a window below the batch the peer could never fill a frame.
+            batch: batch.min(usize::try_from(window).unwrap_or(batch)) as u8,
+            credit: window,
+            reply_room: (config.reply_room as usize).clamp(512, rx_len.max(512)) as u32,
+            requests_max: config.requests_max.clamp(1, 1024),
+            path_len_max: PATH_LEN_MAX as u16,
+            name_len_max: NAME_LEN_MAX as u8,
+        };
+        let records = Records::plain(config.checksum);
+        let frame_len_max = FRAME_OVERHEAD + batch * CHUNK;
+        let mut link = Self {
+            deframer: Deframer::new(rx, frame_len_max, records.trailer_len()),
+            outbox: Outbox::new(tx),
+            records,
+            phase: Phase::FirstFlight,
+            side: config.side,
+            ours,
+            theirs: ours,
+            allowance: Allowance::default(),
+            window: Window::new(window),
+            timeouts: config.timeouts,
+            now: Instant::default(),
+            started: None,
+            moved: Instant::default(),
+            touched: true,
+            worked: None,
+            working_len: 0,
+            urgent: false,
+            end: None,
+            eof: false,
+        };
+        if config.side == Side::Dialler {
+            link.queue_first_flight(FirstFlight::offer());
+            link.queue_hello();
+        }
+        Ok(link)
+    }
+
+    // Bytes in and out.
+
+    pub(super) fn recv_slice(&mut self) -> &mut [u8] {
+        if self.end.is_some() { &mut [] } else { self.deframer.recv_slice() }
+    }
+
+    pub(super) fn recv_advance(&mut self, n: usize) {
+        if n > 0 {
+            self.touch();
+            self.working_len = 0;
+        }
+        self.deframer.recv_advance(n);
+    }
+
+    pub(super) fn recv_end(&mut self) {
+        self.eof = true;
+    }
+
+    pub(super) fn sent(&mut self, n: usize) {
+        if n > 0 {
+            self.touch();
+        }
+        self.outbox.advance(n);
+        self.urgent &= !self.outbox.is_empty();
+    }
+
+    pub(super) fn has_output(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    pub(super) fn send(&self) -> Action<'_> {
+        Action::Send(self.outbox.unsent())
+    }
+
+    // Time.
+
+    /// Something moved since the last poll. When exactly is known only at the next one: a read or
+    /// an operation on storage may have taken a while.
+    pub(super) fn touch(&mut self) {
+        self.touched = true;
+    }
+
+    /// It is `now`; ends the session where a deadline has passed.
+    pub(super) fn set_now(&mut self, now: Instant, waiting: Waiting) {
+        self.now = now;
+        self.started.get_or_insert(now);
+        if self.touched || waiting == Waiting::Us {
+            self.moved = now;
+            self.touched = false;
+        }
+        if self.deadline(waiting).is_some_and(|at| now >= at) {
+            self.fail(Error::TimedOut);
+        }
+    }
+
+    fn deadline(&self, waiting: Waiting) -> Option<Instant> {
+        if self.phase != Phase::Open {
+            return Some(self.started.unwrap_or(self.now).after(self.timeouts.handshake));
+        }
+        if self.has_output() {
+            return Some(self.moved.after(self.timeouts.stall));
+        }
+        match waiting {
+            Waiting::Us | Waiting::Free => None,
+            Waiting::Peer => Some(self.moved.after(self.timeouts.stall)),
+            Waiting::Idle => Some(self.moved.after(self.timeouts.idle)),
+        }
+    }
+
+    /// Nothing is left to do before bytes arrive. Where none will, the session ends.
+    pub(super) fn wait(&mut self, waiting: Waiting) -> Option<Action<'static>> {
+        if self.eof && waiting != Waiting::Us {
+            self.fail(Error::Disconnected);
+            return None;
+        }
+        Some(Action::Wait(self.deadline(waiting)))
+    }
+
+    // The end.
+
+    pub(super) fn is_over(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Ends the session; the peer is told if it is there to be told.
+    pub(super) fn fail(&mut self, error: Error) {
+        if self.end.is_some() {
+            return;
+        }
+        let reason = match error {
+            Error::PeerMisbehaved(code) | Error::Closed(code) => Some(code),
+            Error::TimedOut => Some(Code::TimedOut),
+            Error::PeerClosed(_) | Error::Disconnected => None,
+        };
+        if let Some(code) = reason {
+            if self.phase == Phase::FirstFlight && self.side == Side::Listener {
+                self.queue_first_flight(FirstFlight::reply(Err(Refusal(code))));
+            } else {
+                self.queue_signal(0, Signal::Abort(code));
+            }
+        }
+        self.end = Some((Err(error), self.now));
+    }
+
+    /// The goodbye was answered, or its answer came.
+    pub(super) fn end(&mut self) {
+        if self.end.is_none() {
+            self.end = Some((Ok(()), self.now));
+        }
+    }
+
+    /// What is left to do once the session is over: the last bytes, for a while.
+    pub(super) fn finish(&mut self) -> Action<'_> {
+        let Some((result, at)) = self.end else { return Action::Wait(None) };
+        let patience = self.now < at.after(self.timeouts.linger);
+        let told = matches!(result, Err(Error::Disconnected)) || self.outbox.is_empty();
+        if told || !patience { Action::Closed(result) } else { self.send() }
+    }
+
+    // Frames in.
+
+    /// Opens frames as they come until one is a signal that concerns a request.
+    pub(super) fn next_signal(&mut self) -> Option<(u16, Signal)> {
+        while self.end.is_none() {
+            match self.open_next() {
+                Ok(Opened::Nothing) => return None,
+                Ok(Opened::Frame) => {}
+                Ok(Opened::Signal(request, signal)) => return Some((request, signal)),
+                Err(error) => self.fail(error),
+            }
+        }
+        None
+    }
+
+    fn open_next(&mut self) -> Result<Opened, Error> {
+        let Some(raw) = self.deframer.next_raw().map_err(Error::PeerMisbehaved)? else {
+            return Ok(Opened::Nothing);
+        };
+        if self.phase == Phase::FirstFlight {
+            if raw.record != Record::Handshake {
+                return Err(Error::PeerMisbehaved(Code::OutOfOrder));
+            }
+            let flight = FirstFlight::parse(raw.frame).map_err(Error::PeerMisbehaved)?;
+            self.deframer.discard_raw();
+            return self.handle_first_flight(flight);
+        }
+        self.records.open(raw.record, raw.frame).map_err(Error::PeerMisbehaved)?;
+        let front = self.deframer.open_raw().map_err(Error::PeerMisbehaved)?;
+        let Header { kind, request, .. } = front.header;
+        match kind {
+            Kind::Hello if self.phase == Phase::Hello => {
+                let hello = Hello::decode(front.payload).map_err(misbehaved)?;
+                self.deframer.take_opened();
+                self.handle_hello(hello)
+            }
+            _ if self.phase != Phase::Open => Err(Error::PeerMisbehaved(Code::OutOfOrder)),
+            Kind::Hello => Err(Error::PeerMisbehaved(Code::OutOfOrder)),
+            Kind::Data | Kind::Page => {
+                let len = front.payload.len();
+                if self.window.receive(len) {
+                    Ok(Opened::Frame)
+                } else {
+                    Err(Error::PeerMisbehaved(Code::CreditExceeded))
+                }
+            }
+            Kind::Signal => {
+                let signal = Signal::decode(front.payload).map_err(misbehaved)?;
+                self.deframer.take_opened();
+                match signal {
+                    Signal::Credit(limit) if self.allowance.raise(limit) => Ok(Opened::Frame),
+                    Signal::Credit(_) => Err(Error::PeerMisbehaved(Code::OutOfOrder)),
+                    Signal::Abort(code) => Err(Error::PeerClosed(code)),
+                    other => Ok(Opened::Signal(request, other)),
+                }
+            }
+            Kind::Request | Kind::Answer | Kind::Close => Ok(Opened::Frame),
+        }
+    }
+
+    fn handle_first_flight(&mut self, flight: FirstFlight) -> Result<Opened, Error> {
+        match self.side {
+            Side::Dialler => {
+                flight.accept().map_err(|Refusal(code)| Error::PeerClosed(code))?;
+                self.phase = Phase::Hello;
+            }
+            Side::Listener => {
+                let (reply, verdict) = FirstFlight::answer(flight);
+                self.queue_first_flight(reply);
+                self.phase = Phase::Hello;
+                if let Err(Refusal(code)) = verdict {
+                    self.end = Some((Err(Error::PeerMisbehaved(code)), self.now));
+                    return Ok(Opened::Nothing);
+                }
+                self.queue_hello();
+            }
+        }
+        Ok(Opened::Frame)
+    }
+
+    fn handle_hello(&mut self, hello: Hello) -> Result<Opened, Error> {
+        if !hello.is_valid() || hello.role == self.ours.role {
+            return Err(Error::PeerMisbehaved(Code::Incompatible));
+        }
+        self.theirs = hello;
+        self.allowance = Allowance::new(hello.credit);
+        self.phase = Phase::Open;
+        Ok(Opened::Frame)
+    }
+
+    pub(super) fn front(&self) -> Option<Front<'_>> {
+        self.deframer.front()
+    }
+
+    /// The first frame is done with; data and pages give their credit back.
+    pub(super) fn pop(&mut self) {
+        if let Some(front) = self.deframer.front()
+            && matches!(front.header.kind, Kind::Data | Kind::Page)
+        {
+            self.window.consume(front.payload.len());
+        }
+        self.deframer.pop();
+    }
+
+    pub(super) fn stop_queued(&mut self, request: u16) {
+        self.deframer.stop(request);
+    }
+
+    // Frames out.
+
+    fn queue_first_flight(&mut self, flight: FirstFlight) {
+        let (prefix, body) = flight.emit();
+        self.outbox.push_raw(prefix, &body);
+    }
+
+    fn queue_hello(&mut self) {
+        let hello = self.ours;
+        self.outbox.push(Header::new(Kind::Hello, 0), &mut self.records, |buf| hello.encode(buf));
+    }
+
+    pub(super) fn queue_signal(&mut self, request: u16, signal: Signal) -> bool {
+        let header = Header::new(Kind::Signal, request);
+        let queued = self.outbox.push(header, &mut self.records, |buf| signal.encode(buf));
+        self.urgent |= queued;
+        queued
+    }
+
+    pub(super) fn queue_answer(&mut self, request: u16, answer: &Answer) {
+        let header = Header::new(Kind::Answer, request);
+        let queued = self.outbox.push(header, &mut self.records, |buf| answer.encode(buf));
+        debug_assert!(queued, "answers are made only where there is room for them");
+        self.worked = None;
+    }
+
+    pub(super) fn queue_close(&mut self, request: u16, close: &Close) -> bool {
+        let header = Header::new(Kind::Close, request);
+        self.outbox.push(header, &mut self.records, |buf| close.encode(buf))
+    }
+
+    /// Queues a control frame of at most `len` bytes of payload; false where that does not fit now.
+    pub(super) fn queue_request(
+        &mut self,
+        request: u16,
+        encode: impl FnOnce(&mut [u8]) -> Option<usize>,
+    ) -> bool {
+        self.outbox.push(Header::new(Kind::Request, request), &mut self.records, encode)
+    }
+
+    /// Bytes of payload that the next frame may have now.
+    pub(super) fn room(&self) -> usize {
+        self.outbox.room(&self.records).unwrap_or(0)
+    }
+
+    pub(super) fn has_room_for_answer(&self) -> bool {
+        self.room() >= ANSWER_LEN_MAX
+    }
+
+    pub(super) fn payload_mut(&mut self, len: usize) -> &mut [u8] {
+        self.outbox.payload_mut(len, &self.records)
+    }
+
+    /// The payload of a data frame or page is in place.
+    pub(super) fn finish_frame(&mut self, header: Header, len: usize) {
+        self.allowance.spend(len);
+        self.outbox.finish(header, len, &mut self.records);
+    }
+
+    /// Whether something waits that should be sent before more work is done.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.urgent
+    }
+
+    /// Grants credit where half the window is due, and says whether it did.
+    pub(super) fn grant(&mut self) -> bool {
+        // Room for the progress that may go with it, so that both go or neither.
+        if !self.window.is_due() || self.room() < 2 * SIGNAL_LEN_MAX {
+            return false;
+        }
+        let limit = self.window.grant();
+        self.queue_signal(0, Signal::Credit(limit))
+    }
+
+    // Reports that work goes on.
+
+    /// Work on `request` goes on: tells the peer, now and then, where that cannot block it.
+    pub(super) fn report_work(&mut self, request: u16, done: u64, total: u64) {
+        let Some(worked) = self.worked else {
+            self.worked = Some(self.now);
+            return;
+        };
+        let bounded = self.working_len + SIGNAL_LEN_MAX <= self.theirs.reply_room as usize / 4;
+        if self.now >= worked.after(self.timeouts.working)
+            && (bounded || self.deframer.has_room())
+            && self.queue_signal(request, Signal::Working { done, total })
+        {
+            self.worked = Some(self.now);
+            self.working_len = self.working_len.saturating_add(SIGNAL_LEN_MAX);
+        }
+    }
+
+    // Limits.
+
+    pub(super) fn is_open(&self) -> bool {
+        self.phase == Phase::Open && self.end.is_none()
+    }
+
+    pub(super) fn ours(&self) -> &Hello {
+        &self.ours
+    }
+
+    pub(super) fn theirs(&self) -> &Hello {
+        &self.theirs
+    }
+
+    /// Chunks in a data frame, at most.
+    pub(super) fn batch(&self) -> u8 {
+        self.ours.batch.min(self.theirs.batch)
+    }
+
+    /// Chunks that may be sent now.
+    pub(super) fn credit(&self) -> u64 {
+        self.allowance.available()
+    }
+}
+
+enum Opened {
+    /// No whole frame has come.
+    Nothing,
+    /// A frame was acted on, or waits in the queue.
+    Frame,
+    Signal(u16, Signal),
+}
+
+pub(super) fn misbehaved(error: DecodeError) -> Error {
+    Error::PeerMisbehaved(match error {
+        DecodeError::Unknown => Code::Incompatible,
+        DecodeError::Malformed => Code::Malformed,
+    })
+}

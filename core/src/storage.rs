@@ -1,0 +1,188 @@
+//! The storage port: what a session asks of whatever keeps the files.
+//!
+//! When a session answers [`poll`](crate::session::Session::poll) with `Action::Perform`, its
+//! caller passes the port to `perform`, and the session does exactly one operation on it. An
+//! operation may be *pending* (a block erase takes 50 ms, a sync takes longer): the network is then
+//! served and the same operation is offered again, with the same arguments. A store that is always
+//! done at once never returns `Poll::Pending`.
+//!
+//! A requester's end implements [`Files`]; a responder's [`Store`], which is more. One thing is open
+//! in a session at a time: an upload between `begin` and `commit` or `abort`, a source between
+//! `open` and `close`, or a directory between `open_directory` and `close_directory`.
+//!
+//! Reasons are [`Code`]s because each of them travels to the peer or to the user as it is.
+
+use core::fmt;
+use core::task::Poll;
+
+use crate::session::Event;
+use crate::wire::{Code, Digest, Entry, Meta, Path, Put, Space};
+
+/// What an operation came to.
+pub type Outcome<T> = Poll<Result<T, Code>>;
+
+/// The number of a request, counted from 1 on each link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct RequestId(pub u32);
+
+impl RequestId {
+    /// What frames carry: the low 16 bits.
+    #[must_use]
+    pub const fn low(self) -> u16 {
+        self.0 as u16
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// The contents of files, read and written in order.
+pub trait Files {
+    /// Fills `buf` from the open source, from byte `at` of the file on; fewer bytes mean that the
+    /// file ends there. `at` grows without gaps.
+    ///
+    /// # Errors
+    /// What the reader of the file is told.
+    fn read(&mut self, request: RequestId, at: u64, buf: &mut [u8]) -> Outcome<usize>;
+
+    /// Writes `data` at byte `at` of the file: whole chunks, except at its end, without gaps. After
+    /// an error the session calls [`abort`](Self::abort).
+    ///
+    /// # Errors
+    /// What the writer of the file is told.
+    fn write(&mut self, request: RequestId, at: u64, data: &[u8]) -> Outcome<()>;
+
+    /// All `size` bytes were written, and `root` is their verified BLAKE3: makes the file appear
+    /// under its final name, durably. Gives the number that
+    /// [`suffixed`](crate::wire::suffixed) made the name with, 0 for the name as asked.
+    ///
+    /// # Errors
+    /// What the writer of the file is told. Nothing may then be left under the final name that was
+    /// not there before; `abort` is not called.
+    fn commit(&mut self, request: RequestId, size: u64, root: Digest) -> Outcome<u32>;
+
+    /// What was written for this request is worth nothing.
+    fn abort(&mut self, request: RequestId);
+
+    /// Something happened that the application may want to know.
+    fn handle_event(&mut self, event: Event<'_>) {
+        let _ = event;
+    }
+}
+
+/// Everything a responder serves.
+pub trait Store: Files {
+    /// Opens an upload. Whether the name is taken is checked here, and decided at `commit`.
+    ///
+    /// # Errors
+    /// The reason of the refusal.
+    fn begin(&mut self, request: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<()>;
+
+    /// Opens a regular file as the source of [`read`](Files::read).
+    ///
+    /// # Errors
+    /// The reason of the refusal.
+    fn open(&mut self, request: RequestId, path: Path<'_>) -> Outcome<Meta>;
+
+    /// Closes the source that [`open`](Self::open) opened.
+    fn close(&mut self, request: RequestId);
+
+    /// What is at `path`, which may be the root.
+    ///
+    /// # Errors
+    /// The reason of the refusal.
+    fn stat(&mut self, request: RequestId, path: Path<'_>) -> Outcome<Meta>;
+
+    /// Opens a directory to walk one snapshot of its entries, in byte order of their names, from
+    /// the first name greater than `after`.
+    ///
+    /// # Errors
+    /// The reason of the refusal.
+    fn open_directory(&mut self, request: RequestId, path: Path<'_>, after: &str) -> Outcome<()>;
+
+    /// Pushes entries until the page is full (`Ok(true)`) or there are no more (`Ok(false)`).
+    ///
+    /// # Errors
+    /// The reason why the listing ends early.
+    fn read_directory(&mut self, request: RequestId, page: &mut Page<'_>) -> Outcome<bool>;
+
+    /// Closes the directory, and says how many entries were left out because their names are not
+    /// legal paths.
+    fn close_directory(&mut self, request: RequestId) -> u64;
+
+    /// Removes a file, or a directory that is empty, durably.
+    ///
+    /// # Errors
+    /// The reason of the refusal.
+    fn delete(&mut self, request: RequestId, path: Path<'_>) -> Outcome<()>;
+
+    /// Gives a file or directory another name, durably. With `replace` a file of that name gives way.
+    ///
+    /// # Errors
+    /// The reason of the refusal.
+    fn rename(
+        &mut self,
+        request: RequestId,
+        from: Path<'_>,
+        to: Path<'_>,
+        replace: bool,
+    ) -> Outcome<()>;
+
+    /// Makes a directory, durably.
+    ///
+    /// # Errors
+    /// The reason of the refusal.
+    fn make_directory(&mut self, request: RequestId, path: Path<'_>) -> Outcome<()>;
+
+    /// How much room there is.
+    ///
+    /// # Errors
+    /// The reason of the refusal.
+    fn space(&mut self, request: RequestId) -> Outcome<Space>;
+}
+
+/// A page of a listing while it is being filled.
+#[derive(Debug)]
+pub struct Page<'a> {
+    buf: &'a mut [u8],
+    len: usize,
+    entries: u64,
+}
+
+impl<'a> Page<'a> {
+    /// An empty page over `buf`.
+    pub fn new(buf: &'a mut [u8]) -> Self {
+        Self { buf, len: 0, entries: 0 }
+    }
+
+    /// Appends `entry` if it fits, and says whether it did. Any entry fits an empty page.
+    #[must_use]
+    pub fn push(&mut self, entry: &Entry<'_>) -> bool {
+        let Some(free) = self.buf.get_mut(self.len..) else { return false };
+        let Some(len) = entry.encode(free) else { return false };
+        self.len = self.len.saturating_add(len);
+        self.entries = self.entries.saturating_add(1);
+        true
+    }
+
+    /// Bytes filled.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing was pushed.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Entries pushed.
+    #[must_use]
+    pub const fn entries(&self) -> u64 {
+        self.entries
+    }
+}

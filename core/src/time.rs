@@ -1,0 +1,31 @@
+//! Time, always an argument.
+
+use core::time::Duration;
+
+/// A point in time: milliseconds since an origin of the caller's choice.
+///
+/// The state machines have no clock. Whoever drives them passes the present; it must not go
+/// backwards, and nothing else is asked of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// The instant `ms` milliseconds after the origin.
+    #[must_use]
+    pub const fn from_millis(ms: u64) -> Self {
+        Self(ms)
+    }
+
+    /// Milliseconds since the origin.
+    #[must_use]
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// This instant, `d` later.
+    #[must_use]
+    pub const fn after(self, d: Duration) -> Self {
+        // A u128 of milliseconds that does not fit is further away than any deadline.
+        Self(self.0.saturating_add(d.as_millis() as u64))
+    }
+}

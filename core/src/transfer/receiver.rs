@@ -1,0 +1,77 @@
+//! The end of a stream that gets the file.
+
+use super::{Hasher, chunks, root};
+use crate::wire::{CHUNK, Code, Digest, FILE_SIZE_MAX};
+
+/// A stream of data on its way in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Receiver {
+    /// Byte offset in the file of what comes next.
+    at: u64,
+    received: u64,
+    /// Bytes of the stream, where declared beforehand.
+    size: Option<u64>,
+}
+
+/// What is wrong with data that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The file is not what was promised: the request fails and the link goes on.
+    Request(Code),
+    /// The peer breaks the protocol: the link is closed.
+    Link(Code),
+}
+
+impl Receiver {
+    /// A stream of `size` bytes that begins at chunk `first` of the file.
+    pub(crate) fn start(first: u32, size: Option<u64>, hasher: &mut Hasher) -> Self {
+        hasher.reset();
+        Self { at: u64::from(first) * CHUNK as u64, received: 0, size }
+    }
+
+    /// Where the next data go.
+    pub(crate) fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// Bytes so far.
+    pub(crate) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Chunks so far.
+    pub(crate) fn chunks(&self) -> u32 {
+        u32::try_from(chunks(self.received)).unwrap_or(u32::MAX)
+    }
+
+    /// Whether a frame with chunk number `index` and `len` bytes may come now.
+    pub(crate) fn check(&self, index: u32, len: usize) -> Result<(), Fault> {
+        let in_order = self.at == u64::from(index) * CHUNK as u64;
+        if !in_order || len == 0 {
+            return Err(Fault::Link(Code::OutOfOrder));
+        }
+        let limit = self.size.unwrap_or(FILE_SIZE_MAX);
+        if self.received.saturating_add(len as u64) > limit {
+            return Err(Fault::Request(Code::SizeMismatch));
+        }
+        Ok(())
+    }
+
+    /// `data`, which were checked, are stored.
+    pub(crate) fn advance(&mut self, data: &[u8], hasher: &mut Hasher) {
+        hasher.update(data);
+        self.at = self.at.saturating_add(data.len() as u64);
+        self.received = self.received.saturating_add(data.len() as u64);
+    }
+
+    /// The stream was closed with these: whether that is the file that came and was promised.
+    pub(crate) fn finish(&self, size: u64, digest: Digest, hasher: &Hasher) -> Result<(), Code> {
+        if size != self.received || self.size.is_some_and(|declared| declared != size) {
+            Err(Code::SizeMismatch)
+        } else if root(hasher) != digest {
+            Err(Code::HashMismatch)
+        } else {
+            Ok(())
+        }
+    }
+}

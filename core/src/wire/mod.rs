@@ -1,0 +1,23 @@
+//! Bytes and values, stateless. Implements sections 3 to 6 of `core/PROTOCOL.md`.
+//!
+//! | module | what it knows |
+//! | --- | --- |
+//! | [`frame`](self) | the 12-byte header that every frame begins with |
+//! | [`path`](self) | which names are legal, and how `name_1.ext` is made |
+//! | [`code`](self) | every reason to refuse a request or to close a link |
+//! | [`message`](self) | the payloads: hello, requests, answers, signals, ends of streams, entries |
+
+mod code;
+mod frame;
+mod message;
+mod path;
+
+pub use code::Code;
+pub use frame::{
+    CHUNK, FILE_SIZE_MAX, FRAME_LEN_MAX, HEADER_LEN, Header, Kind, PREFIX_LEN, Prefix, Record, TRAILER_LEN_MAX,
+};
+pub use message::{
+    Answer, Ask, CONTROL_LEN_MAX, Close, Conflict, DecodeError, Digest, Entry, EntryKind, Hello,
+    Meta, Put, Request, Role, SIGNAL_LEN_MAX, Signal, Space, Timestamp, TransferId,
+};
+pub use path::{NAME_LEN_MAX, PATH_LEN_MAX, Path, suffixed};

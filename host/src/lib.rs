@@ -1,0 +1,3 @@
+//! kift on Linux.
+
+pub mod store;
