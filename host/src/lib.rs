@@ -1,3 +1,17 @@
-//! kift on Linux.
+//! kift on Linux: server, client and command line over `kift-core`.
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`net`] | sockets as byte streams for the core's driver |
+//! | [`store`] | the served directory: the core's storage port on a file system |
+//! | [`server`] | a thread a session |
+//! | [`client`] | requests, with files of this machine at their other side |
+//! | [`remote`] | `host:port/path` |
+//! | [`cli`] | the `kift` command |
 
+pub mod cli;
+pub mod client;
+pub mod net;
+pub mod remote;
+pub mod server;
 pub mod store;

@@ -12,9 +12,14 @@
 //! are looked at between calls: a stream that never returns forfeits them.
 
 
+#[cfg(feature = "nal")]
+mod nal;
+
 use core::task::Poll;
 
 use embedded_io::{Error as _, ErrorKind, Read, ReadReady, Write};
+#[cfg(feature = "nal")]
+pub use nal::{NalError, NalStream};
 
 
 use crate::session::{Action, Error, Perform};

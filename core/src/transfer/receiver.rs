@@ -34,11 +34,6 @@ impl Receiver {
         self.at
     }
 
-    /// Bytes so far.
-    pub(crate) fn received(&self) -> u64 {
-        self.received
-    }
-
     /// Chunks so far.
     pub(crate) fn chunks(&self) -> u32 {
         u32::try_from(chunks(self.received)).unwrap_or(u32::MAX)

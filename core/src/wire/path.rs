@@ -71,8 +71,8 @@ impl<'a> Path<'a> {
     /// The folder and the last component; the root's are both empty.
     #[must_use]
     pub fn split(self) -> (Self, &'a str) {
-        match self.0.rsplit_once('/') {
-            Some((folder, name)) => (Self(folder), name),
+        match split_at_last(self.0, b'/') {
+            Some((folder, name)) => (Self(folder), name.get(1..).unwrap_or("")),
             None => (Self::ROOT, self.0),
         }
     }
@@ -98,8 +98,8 @@ pub fn suffixed(name: &str, suffix: u32) -> String<NAME_LEN_MAX> {
     }
     let mut number = String::<11>::new();
     let _ = write!(number, "_{suffix}");
-    let (stem, extension) = match name.rfind('.') {
-        Some(dot) if dot > 0 => (name.get(..dot).unwrap_or(name), name.get(dot..).unwrap_or("")),
+    let (stem, extension) = match split_at_last(name, b'.') {
+        Some((stem, extension)) if !stem.is_empty() => (stem, extension),
         _ => (name, ""),
     };
     // An extension that leaves no room for a stem is no extension.
@@ -113,6 +113,14 @@ pub fn suffixed(name: &str, suffix: u32) -> String<NAME_LEN_MAX> {
     let _ = result.push_str(&number);
     let _ = result.push_str(extension);
     result
+}
+
+/// What comes before the last `separator` of `text`, and what begins with it.
+///
+/// `str::rfind` would do, but it can panic as far as a linker can tell.
+fn split_at_last(text: &str, separator: u8) -> Option<(&str, &str)> {
+    let at = text.bytes().rposition(|byte| byte == separator)?;
+    text.split_at_checked(at)
 }
 
 /// The longest prefix of `text` with at most `len` bytes that ends at a character boundary.

@@ -1,1 +1,42 @@
-//! Where a server keeps its files.
+//! Where a server keeps its files: one directory, and nothing outside it.
+//!
+//! [`Root`] is the served directory, shared by all connections. [`Session`] is one connection's use
+//! of it, and fills the port [`Store`](kift_core::storage::Store).
+//!
+//! | module | does |
+//! | --- | --- |
+//! | `root` | takes the directory: its lock, its reserved `.kift/`, what an earlier run left there |
+//! | `beneath` | finds paths under the root without ever leaving it, and says what is served |
+//! | `upload` | a file on its way in: partial, sync, rename into place |
+//! | `background` | waits for a slow sync without keeping the session from its peer |
+//! | `source` | a file on its way out |
+//! | `snapshot` | a directory being listed |
+//! | `change` | delete, rename, make a directory |
+//! | `session` | the port, and the log |
+//! | `reason` | the system's errors as reasons for the peer |
+//!
+//! What the rest relies on:
+//!
+//! - A path is looked up from the root's descriptor for every operation. Nothing keeps a descriptor
+//!   of a directory for later: it might have been renamed, moved or removed since, and an upload
+//!   would then appear elsewhere than its sender is told.
+//! - Whatever is neither a directory nor a regular file with one link is not served, under no
+//!   operation; the option for hard links relaxes the second half.
+//! - "Done" means that it survives a power cut: contents are synced before a name is given to them,
+//!   and the directory after.
+
+mod background;
+mod beneath;
+mod change;
+mod reason;
+mod root;
+mod session;
+mod snapshot;
+mod source;
+mod upload;
+
+#[cfg(test)]
+mod tests;
+
+pub use root::{Options, Root};
+pub use session::Session;

@@ -1,0 +1,165 @@
+//! `kift ls`, `stat`, `rm`, `mv`, `mkdir` and `df`.
+
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Result, anyhow, bail};
+use indicatif::HumanBytes;
+use kift_core::session::{Failure, Reply};
+use kift_core::wire::{EntryKind, Meta, Request, Timestamp};
+use serde_json::{Value, json};
+
+use super::args::{Df, Link, Ls, Mkdir, Mv, Rm, Stat};
+use super::console::{Console, advice};
+use super::{Verdict, connect, explain};
+use crate::remote::Remote;
+
+/// Asks one thing of the server, on a session of its own.
+fn ask(remote: &Remote, link: &Link, request: &Request<'_>) -> Result<Reply> {
+    let mut client = connect(remote, link)?;
+    let result = client.ask(request).map_err(explain)?;
+    client.close().map_err(explain)?;
+    result.map_err(|failure| failed(remote, failure))
+}
+
+fn failed(what: &impl std::fmt::Display, failure: Failure) -> anyhow::Error {
+    anyhow!("{what}: {failure}{}", advice(failure))
+}
+
+pub(super) fn ls(ls: &Ls, console: &Console) -> Result<Verdict> {
+    let mut client = connect(&ls.remote, &ls.link)?;
+    let listing = client.list(&ls.remote.path).map_err(explain)?;
+    client.close().map_err(explain)?;
+    let listing = listing.map_err(|failure| failed(&ls.remote, failure))?;
+    for entry in &listing.entries {
+        if console.json {
+            let mut object = object_of(&entry.meta);
+            object["name"] = json!(entry.name);
+            console.object(&object);
+            continue;
+        }
+        let (size, slash) = match entry.meta.kind {
+            EntryKind::File => (entry.meta.size.to_string(), ""),
+            EntryKind::Directory => ("-".to_owned(), "/"),
+        };
+        let time = entry.meta.modified.map_or_else(|| "-".to_owned(), readable);
+        console.result(format_args!("{size:>14}  {time:20}  {}{slash}", console.name(&entry.name)));
+    }
+    if listing.skipped > 0 {
+        console.error(format_args!(
+            "{}: {} names are not UTF-8 or too long, and are left out",
+            ls.remote, listing.skipped
+        ));
+        return Ok(Verdict::SomeFailed);
+    }
+    Ok(Verdict::AllDone)
+}
+
+pub(super) fn stat(stat: &Stat, console: &Console) -> Result<Verdict> {
+    let request = Request::Stat { path: &stat.remote.path, digest: stat.blake3 };
+    let Reply::Stat { meta, digest } = ask(&stat.remote, &stat.link, &request)? else {
+        bail!("{}: the answer is none to a stat", stat.remote);
+    };
+    if console.json {
+        let mut object = object_of(&meta);
+        object["path"] = json!(stat.remote.path);
+        if let Some(digest) = digest {
+            object["blake3"] = json!(digest.to_string());
+        }
+        console.object(&object);
+        return Ok(Verdict::AllDone);
+    }
+    console.result(format_args!("path      {}", console.name(&stat.remote.path)));
+    console.result(format_args!("kind      {}", kind(meta.kind)));
+    if meta.kind == EntryKind::File {
+        console.result(format_args!("size      {} ({})", meta.size, HumanBytes(meta.size)));
+    }
+    if let Some(time) = meta.modified {
+        console.result(format_args!("modified  {}", readable(time)));
+    }
+    if let Some(digest) = digest {
+        console.result(format_args!("blake3    {digest}"));
+    }
+    Ok(Verdict::AllDone)
+}
+
+pub(super) fn rm(rm: &Rm, console: &Console) -> Result<Verdict> {
+    let Some((first, others)) = rm.remotes.split_first() else { return Ok(Verdict::AllDone) };
+    if let Some(other) = others.iter().find(|other| !other.same_server(first)) {
+        bail!("{other} is not on {}: remove from one server at a time", first.address());
+    }
+    let mut client = connect(first, &rm.link)?;
+    let mut verdict = Verdict::AllDone;
+    for remote in &rm.remotes {
+        match client.ask(&Request::Delete { path: &remote.path }).map_err(explain)? {
+            Ok(_) => {
+                console.object(&json!({ "path": remote.path, "removed": true }));
+                console.detail(format_args!("removed {:?}", remote.path));
+            }
+            Err(failure) => {
+                verdict = Verdict::SomeFailed;
+                console.error(format_args!("{}", failed(remote, failure)));
+            }
+        }
+    }
+    client.close().map_err(explain)?;
+    Ok(verdict)
+}
+
+pub(super) fn mv(mv: &Mv, console: &Console) -> Result<Verdict> {
+    let to = mv.new.strip_prefix('/').unwrap_or(&mv.new);
+    let request = Request::Rename { from: &mv.remote.path, to, replace: mv.replace };
+    ask(&mv.remote, &mv.link, &request).map_err(|error| error.context(format!("to {to:?}")))?;
+    console.object(&json!({ "path": mv.remote.path, "renamed": to }));
+    Ok(Verdict::AllDone)
+}
+
+pub(super) fn mkdir(mkdir: &Mkdir, console: &Console) -> Result<Verdict> {
+    ask(&mkdir.remote, &mkdir.link, &Request::MakeDirectory { path: &mkdir.remote.path })?;
+    console.object(&json!({ "path": mkdir.remote.path, "made": true }));
+    Ok(Verdict::AllDone)
+}
+
+pub(super) fn df(df: &Df, console: &Console) -> Result<Verdict> {
+    let Reply::Space(space) = ask(&df.remote, &df.link, &Request::Space)? else {
+        bail!("{}: the answer is none about space", df.remote);
+    };
+    if console.json {
+        console.object(&json!({
+            "free": space.free, "total": space.total, "file_size_max": space.file_size_max,
+        }));
+        return Ok(Verdict::AllDone);
+    }
+    let line = |name, bytes| {
+        console.result(format_args!("{name:13} {bytes:>20}  {}", HumanBytes(bytes).to_string()));
+    };
+    line("free", space.free);
+    line("total", space.total);
+    line("largest file", space.file_size_max);
+    Ok(Verdict::AllDone)
+}
+
+fn kind(kind: EntryKind) -> &'static str {
+    match kind {
+        EntryKind::File => "file",
+        EntryKind::Directory => "directory",
+    }
+}
+
+fn object_of(meta: &Meta) -> Value {
+    json!({
+        "kind": kind(meta.kind),
+        "size": meta.size,
+        "modified": meta.modified.map(readable),
+        "modified_ns": meta.modified.map(|time| time.0),
+    })
+}
+
+/// RFC 3339 in UTC, to the second.
+fn readable(time: Timestamp) -> String {
+    let distance = Duration::from_nanos(time.0.unsigned_abs());
+    // Times before 1970 are rare, and the formatter takes none.
+    let time = if time.0 >= 0 { SystemTime::UNIX_EPOCH.checked_add(distance) } else { None };
+    time.map_or_else(|| "before 1970".to_owned(), |time| {
+        humantime::format_rfc3339_seconds(time).to_string()
+    })
+}

@@ -1,0 +1,294 @@
+//! `kift put`.
+
+use std::collections::HashMap;
+use std::fs::{File, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use kift_core::session::{Failure, Reply};
+use kift_core::storage::RequestId;
+use kift_core::wire::{Code, EntryKind, Request, suffixed};
+use serde_json::json;
+use walkdir::WalkDir;
+
+use super::args::Put;
+use super::console::{Console, Meter, advice, tally};
+use super::{Verdict, connect, explain};
+use crate::client::{Client, ClientError, Done, Upload, timestamp};
+use crate::remote::join;
+
+/// Something to be sent.
+#[derive(Debug)]
+enum Item {
+    Directory { remote: String },
+    File { local: PathBuf, remote: String },
+    StandardInput { remote: String },
+}
+
+/// What is to be sent, under names that are relative to the target.
+#[derive(Debug, Default)]
+struct Plan {
+    items: Vec<Item>,
+    /// Bytes, as far as they are known.
+    bytes: Option<u64>,
+    failed: u64,
+}
+
+/// What is being sent, and what became of it.
+struct Sending<'a> {
+    put: &'a Put,
+    console: &'a Console,
+    meter: Meter,
+    open: HashMap<RequestId, Item>,
+    files: u64,
+    bytes: u64,
+    failed: u64,
+}
+
+pub(super) fn run(put: &Put, console: &Console) -> Result<Verdict> {
+    if put.name.is_some() && put.files.len() != 1 {
+        bail!("--name is for a single file, and {} are given", put.files.len());
+    }
+    let mut client = connect(&put.remote, &put.link)?;
+    let names_directory = put.remote.is_directory || is_directory(&mut client, put)?;
+    let plan = plan(put, names_directory, console)?;
+    let meter = console.meter(plan.bytes);
+    let counter = meter.clone();
+    client.on_bytes(move |n| counter.add(n));
+    let mut sending = Sending {
+        put,
+        console,
+        meter,
+        open: HashMap::new(),
+        files: 0,
+        bytes: 0,
+        failed: plan.failed,
+    };
+    let result = sending.send_all(&mut client, plan.items).and_then(|()| client.close());
+    let took = sending.meter.finish();
+    console.summary(format_args!("{}", tally(sending.files, sending.bytes, took)));
+    if let Err(error) = result {
+        let stored = sending.files;
+        let unknown = sending.open.len();
+        return Err(explain(error)).with_context(|| {
+            format!("{stored} files were stored, {unknown} were under way and are not known to be")
+        });
+    }
+    Ok(if sending.failed == 0 { Verdict::AllDone } else { Verdict::SomeFailed })
+}
+
+/// Whether the target, which was written without a slash at its end, is a directory all the same.
+fn is_directory(client: &mut Client, put: &Put) -> Result<bool> {
+    match client.stat(&put.remote.path).map_err(explain)? {
+        Ok(meta) => Ok(meta.kind == EntryKind::Directory),
+        Err(failure) if failure.code() == Code::NotFound => Ok(false),
+        Err(failure) => bail!("{}: {failure}{}", put.remote, advice(failure)),
+    }
+}
+
+/// Finds what is to be sent; what cannot be is told at once.
+fn plan(put: &Put, names_directory: bool, console: &Console) -> Result<Plan> {
+    let mut plan = Plan { bytes: Some(0), ..Plan::default() };
+    let single = put.files.len() == 1;
+    for local in &put.files {
+        let target = |own_name: Option<&str>| -> Result<String> {
+            match (&put.name, names_directory, own_name) {
+                (Some(name), true, _) => Ok(put.remote.join(name)),
+                (Some(_), false, _) => bail!("{} is not a directory, and --name needs one", put.remote),
+                (None, true, Some(name)) => Ok(put.remote.join(name)),
+                (None, true, None) => bail!("standard input has no name: add one to {}", put.remote),
+                (None, false, _) if single => Ok(put.remote.path.clone()),
+                (None, false, _) => bail!(
+                    "{} is not a directory: several files need one (`kift mkdir` makes it)",
+                    put.remote
+                ),
+            }
+        };
+        if local.as_os_str() == "-" {
+            plan.items.push(Item::StandardInput { remote: target(None)? });
+            plan.bytes = None;
+            continue;
+        }
+        let meta = match local.metadata() {
+            Ok(meta) => meta,
+            Err(error) => {
+                plan.fail(console, local, &error);
+                continue;
+            }
+        };
+        let own_name = match local.file_name().map(|name| name.to_str()) {
+            Some(Some(name)) => Some(name),
+            Some(None) => {
+                plan.fail(console, local, &"the name is not UTF-8, as names on the wire must be");
+                continue;
+            }
+            // `.`, `..` and `/`: what is in them goes straight into the target.
+            None => Some(""),
+        };
+        if !meta.is_dir() {
+            plan.add(Item::File { local: local.clone(), remote: target(own_name)? }, &meta);
+        } else if put.recursive {
+            plan.add_tree(console, local, &target(own_name)?);
+        } else {
+            plan.fail(console, local, &"is a directory: use -r to send what is in it");
+        }
+    }
+    Ok(plan)
+}
+
+impl Plan {
+    fn fail(&mut self, console: &Console, local: &Path, reason: &dyn std::fmt::Display) {
+        self.failed += 1;
+        console.error(format_args!("{}: {reason}", local.display()));
+    }
+
+    fn add(&mut self, item: Item, meta: &Metadata) {
+        // A pipe's bytes are not known before they came.
+        self.bytes = self.bytes.filter(|_| meta.is_file()).map(|bytes| bytes + meta.len());
+        self.items.push(item);
+    }
+
+    fn add_tree(&mut self, console: &Console, top: &Path, target: &str) {
+        for entry in WalkDir::new(top).sort_by_file_name() {
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    let path = error.path().unwrap_or(top).to_path_buf();
+                    self.fail(console, &path, &error);
+                    continue;
+                }
+            };
+            let Some(below) = entry.path().strip_prefix(top).ok().and_then(Path::to_str) else {
+                let reason = "the name is not UTF-8, as names on the wire must be";
+                self.fail(console, entry.path(), &reason);
+                continue;
+            };
+            let remote = join(target, below);
+            let kind = entry.file_type();
+            if kind.is_dir() {
+                if !remote.is_empty() {
+                    self.items.push(Item::Directory { remote });
+                }
+            } else if kind.is_file() {
+                match entry.metadata() {
+                    Ok(meta) => {
+                        self.add(Item::File { local: entry.path().to_path_buf(), remote }, &meta);
+                    }
+                    Err(error) => self.fail(console, entry.path(), &error),
+                }
+            } else {
+                self.fail(console, entry.path(), &"skipped: neither a regular file nor a directory");
+            }
+        }
+    }
+}
+
+impl Sending<'_> {
+    fn send_all(&mut self, client: &mut Client, items: Vec<Item>) -> Result<(), ClientError> {
+        for item in items {
+            self.send(client, item)?;
+            while let Some(done) = client.take_done() {
+                self.tell(done);
+            }
+        }
+        while let Some(done) = client.next_done()? {
+            self.tell(done);
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, client: &mut Client, item: Item) -> Result<(), ClientError> {
+        let conflict = self.put.on_conflict.into();
+        let requested = match &item {
+            Item::Directory { remote } => client.request(&Request::MakeDirectory { path: remote })?,
+            Item::StandardInput { remote } => client.put(Upload {
+                path: remote,
+                size: None,
+                modified: None,
+                conflict,
+                source: Box::new(io::stdin().lock()),
+            })?,
+            Item::File { local, remote } => {
+                self.meter.show(remote);
+                let (file, meta) = match open(local) {
+                    Ok(opened) => opened,
+                    Err(error) => {
+                        self.fail(&format!("{}: {error}", local.display()));
+                        return Ok(());
+                    }
+                };
+                client.put(Upload {
+                    path: remote,
+                    size: meta.is_file().then_some(meta.len()),
+                    modified: meta.modified().ok().filter(|_| meta.is_file()).and_then(timestamp),
+                    conflict,
+                    source: Box::new(file),
+                })?
+            }
+        };
+        match requested {
+            Ok(id) => {
+                self.open.insert(id, item);
+            }
+            Err(code) => self.tell_failure(&item, Failure::Local(code), None),
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, done: Done) {
+        let Some(item) = self.open.remove(&done.request) else { return };
+        match (done.result, &item) {
+            (Ok(Reply::Stored { size, root, suffix }), Item::File { remote, .. } | Item::StandardInput { remote }) => {
+                let path = with_suffix(remote, suffix);
+                self.files += 1;
+                self.bytes += size;
+                let blake3 = root.to_string();
+                self.meter.aside(|| {
+                    self.console.object(&json!({ "path": path, "size": size, "blake3": blake3 }));
+                    self.console.detail(format_args!("stored {path:?}, {size} bytes, blake3 {blake3}"));
+                    if suffix > 0 && !self.console.json {
+                        self.console.summary(format_args!("{remote:?} was there: stored as {path:?}"));
+                    }
+                });
+            }
+            (Err(failure), Item::Directory { .. }) if failure.code() == Code::Exists => {}
+            (Err(failure), item) => self.tell_failure(item, failure, done.reason),
+            (Ok(_), _) => {}
+        }
+    }
+
+    fn tell_failure(&mut self, item: &Item, failure: Failure, reason: Option<io::Error>) {
+        let name = match item {
+            Item::File { local, .. } => local.display().to_string(),
+            Item::StandardInput { .. } => "standard input".to_owned(),
+            Item::Directory { remote } => format!("directory {remote:?}"),
+        };
+        self.fail(&match (reason, failure.code()) {
+            (Some(error), _) => format!("{name}: cannot read it: {error}"),
+            (None, Code::Cancelled) if matches!(item, Item::File { .. }) => {
+                format!("{name}: became shorter while it was read; it was not stored")
+            }
+            (None, _) => format!("{name}: {failure}{}", advice(failure)),
+        });
+    }
+
+    fn fail(&mut self, message: &str) {
+        self.failed += 1;
+        self.meter.aside(|| self.console.error(format_args!("{message}")));
+    }
+}
+
+fn open(local: &Path) -> io::Result<(File, Metadata)> {
+    let file = File::open(local)?;
+    let meta = file.metadata()?;
+    Ok((file, meta))
+}
+
+/// The path under which a file was stored.
+fn with_suffix(path: &str, suffix: u32) -> String {
+    match path.rsplit_once('/') {
+        Some((directory, name)) => format!("{directory}/{}", suffixed(name, suffix)),
+        None => suffixed(path, suffix).to_string(),
+    }
+}

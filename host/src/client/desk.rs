@@ -1,0 +1,167 @@
+//! What lies on a client's desk: the source being sent, the sinks being filled, and the news.
+
+use std::collections::VecDeque;
+use std::io;
+use std::task::Poll;
+
+use kift_core::session::{Event, Failure, Reply};
+use kift_core::storage::{Files, Outcome, RequestId};
+use kift_core::wire::{Code, Digest};
+
+use super::{RemoteEntry, Sink};
+
+/// A request that is over.
+#[derive(Debug)]
+pub struct Done {
+    /// Which.
+    pub request: RequestId,
+    /// What it came to.
+    pub result: Result<Reply, Failure>,
+    /// What this machine's files had to do with a failure.
+    pub reason: Option<io::Error>,
+}
+
+/// The port of a client's session.
+#[derive(Default)]
+pub(super) struct Desk {
+    source: Option<(RequestId, Box<dyn io::Read>)>,
+    /// In the order of their requests.
+    sinks: VecDeque<(RequestId, Box<dyn Sink>)>,
+    done: VecDeque<Done>,
+    entries: Vec<RemoteEntry>,
+    /// Why this end's files failed requests that are not over yet.
+    reasons: Vec<(RequestId, io::Error)>,
+    on_bytes: Option<Box<dyn FnMut(u64)>>,
+}
+
+impl Desk {
+    pub(super) fn on_bytes(&mut self, f: Box<dyn FnMut(u64)>) {
+        self.on_bytes = Some(f);
+    }
+
+    pub(super) fn set_source(&mut self, id: RequestId, source: Box<dyn io::Read>) {
+        self.source = Some((id, source));
+    }
+
+    pub(super) fn add_sink(&mut self, id: RequestId, sink: Box<dyn Sink>) {
+        self.sinks.push_back((id, sink));
+    }
+
+    pub(super) fn take_done(&mut self) -> Option<Done> {
+        self.done.pop_front()
+    }
+
+    pub(super) fn take_entries(&mut self) -> Vec<RemoteEntry> {
+        std::mem::take(&mut self.entries)
+    }
+
+    fn count(&mut self, bytes: usize) {
+        if let Some(f) = &mut self.on_bytes {
+            f(bytes as u64);
+        }
+    }
+
+    /// The sink of the download under way, which is the oldest.
+    fn sink(&mut self, id: RequestId) -> Option<&mut Box<dyn Sink>> {
+        self.sinks.iter_mut().find(|(of, _)| *of == id).map(|(_, sink)| sink)
+    }
+
+    /// Keeps the error for the user and gives the code for the session.
+    fn blame(&mut self, id: RequestId, error: io::Error) -> Code {
+        let code = code_of(&error);
+        self.reasons.push((id, error));
+        code
+    }
+}
+
+impl Files for Desk {
+    fn read(&mut self, request: RequestId, _at: u64, buf: &mut [u8]) -> Outcome<usize> {
+        let result = match &mut self.source {
+            Some((of, source)) if *of == request => read_full(source, buf),
+            _ => return Poll::Ready(Err(Code::Internal)),
+        };
+        Poll::Ready(match result {
+            Ok(n) => {
+                self.count(n);
+                Ok(n)
+            }
+            Err(error) => Err(self.blame(request, error)),
+        })
+    }
+
+    fn write(&mut self, request: RequestId, _at: u64, data: &[u8]) -> Outcome<()> {
+        let Some(sink) = self.sink(request) else { return Poll::Ready(Err(Code::Internal)) };
+        Poll::Ready(match sink.write(data) {
+            Ok(()) => {
+                self.count(data.len());
+                Ok(())
+            }
+            Err(error) => Err(self.blame(request, error)),
+        })
+    }
+
+    fn commit(&mut self, request: RequestId, _size: u64, _root: Digest) -> Outcome<u32> {
+        let Some(sink) = self.sink(request) else { return Poll::Ready(Err(Code::Internal)) };
+        Poll::Ready(match sink.commit() {
+            Ok(suffix) => Ok(suffix),
+            Err(error) => Err(self.blame(request, error)),
+        })
+    }
+
+    fn abort(&mut self, request: RequestId) {
+        // A sink that is dropped leaves nothing behind.
+        self.sinks.retain(|(of, _)| *of != request);
+    }
+
+    fn handle_event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Sending { request, modified, .. } => {
+                if let Some(sink) = self.sink(request) {
+                    sink.set_modified(modified);
+                }
+            }
+            Event::Entry { entry, .. } => {
+                let entry = RemoteEntry { name: entry.name.to_owned(), meta: entry.meta };
+                self.entries.push(entry);
+            }
+            Event::Done { request, result } => {
+                self.sinks.retain(|(of, _)| *of != request);
+                if self.source.as_ref().is_some_and(|(of, _)| *of == request) {
+                    self.source = None;
+                }
+                let reason = self.reasons.iter().position(|(of, _)| *of == request);
+                let reason = reason.map(|at| self.reasons.swap_remove(at).1);
+                self.done.push_back(Done { request, result, reason });
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Fills `buf` unless the source ends.
+fn read_full(source: &mut dyn io::Read, buf: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buf.get_mut(filled..)
+        && !rest.is_empty()
+    {
+        match source.read(rest) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+/// What the peer is told of an error of this end's files.
+fn code_of(error: &io::Error) -> Code {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Code::NoSpace,
+        io::ErrorKind::PermissionDenied => Code::Denied,
+        io::ErrorKind::AlreadyExists => Code::Exists,
+        io::ErrorKind::NotFound => Code::NotFound,
+        io::ErrorKind::IsADirectory => Code::IsDirectory,
+        _ => Code::Io,
+    }
+}

@@ -1,0 +1,315 @@
+//! The client: a requester over a stream, with files of this machine at its other side.
+
+mod desk;
+mod sink;
+
+use std::fmt;
+use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant as Clock};
+
+use embedded_io::{Read, Write};
+use kift_core::driver::{Blocking, Step};
+use kift_core::session::{Error, Failure, Reply, RequestError, Requester, Side};
+use kift_core::storage::RequestId;
+use kift_core::wire::{Ask, Code, Conflict, Meta, Put, Request, Timestamp, TransferId};
+
+use crate::net::{Socket, buffer, session_config, since};
+use crate::remote::Remote;
+use desk::Desk;
+pub use desk::Done;
+pub(crate) use sink::timestamp;
+pub use sink::{FileSink, Pipe, Sink};
+
+/// Requests that a client keeps under way at once.
+pub const REQUESTS_MAX: usize = 64;
+
+/// How long a connection attempt may take, for each address of the host.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a client cannot go on.
+#[derive(Debug)]
+pub enum ClientError {
+    /// No connection.
+    Connect {
+        /// To where.
+        address: String,
+        /// Why not.
+        error: io::Error,
+    },
+    /// The session is over.
+    Session(Error),
+    /// The user interrupted it.
+    Interrupted,
+}
+
+impl fmt::Display for ClientError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connect { address, error } => write!(f, "cannot connect to {address}: {error}"),
+            Self::Session(error) => error.fmt(f),
+            Self::Interrupted => f.write_str("interrupted"),
+        }
+    }
+}
+
+impl std::error::Error for ClientError {}
+
+/// An entry of a remote directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteEntry {
+    /// Its name.
+    pub name: String,
+    /// What it is.
+    pub meta: Meta,
+}
+
+/// A remote directory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// In byte order of their names.
+    pub entries: Vec<RemoteEntry>,
+    /// Entries left out because their names are not legal paths.
+    pub skipped: u64,
+}
+
+/// A file to be sent.
+pub struct Upload<'a> {
+    /// Where to.
+    pub path: &'a str,
+    /// Bytes, where known.
+    pub size: Option<u64>,
+    /// The time of last modification to give it.
+    pub modified: Option<Timestamp>,
+    /// What to do where the name is taken.
+    pub conflict: Conflict,
+    /// Its contents.
+    pub source: Box<dyn io::Read>,
+}
+
+/// A client of one server.
+///
+/// Requests are pipelined: [`put`](Self::put) and [`get`](Self::get) return as soon as the request
+/// is on its way, and [`take_done`](Self::take_done) tells what came of which.
+pub struct Client<T: embedded_io::ErrorType = Socket> {
+    session: Requester<Vec<u8>, REQUESTS_MAX>,
+    driver: Blocking<T>,
+    desk: Desk,
+    origin: Clock,
+    interrupted: Arc<AtomicBool>,
+    over: Option<Error>,
+}
+
+impl Client<Socket> {
+    /// Connects to the server that `remote` names.
+    ///
+    /// # Errors
+    /// [`ClientError::Connect`].
+    pub fn connect(remote: &Remote) -> Result<Self, ClientError> {
+        let error = |error| ClientError::Connect { address: remote.address(), error };
+        let stream = connect(remote).map_err(error)?;
+        let socket = Socket::new(stream).map_err(error)?;
+        Ok(Self::over(Blocking::with_read_ready(socket)))
+    }
+}
+
+/// The first of the host's addresses that answers.
+fn connect(remote: &Remote) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in (remote.host.as_str(), remote.port).to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+impl<T: Read + Write> Client<T> {
+    /// A client over any byte stream that keeps the contract of [`kift_core::driver`].
+    #[must_use]
+    pub fn over(driver: Blocking<T>) -> Self {
+        let session = Requester::new(buffer(), buffer(), &session_config(Side::Dialler))
+            .unwrap_or_else(|_| unreachable!("BUFFER_LEN is many chunks"));
+        Self {
+            session,
+            driver,
+            desk: Desk::default(),
+            origin: Clock::now(),
+            interrupted: Arc::default(),
+            over: None,
+        }
+    }
+
+    /// Makes the client give up as soon as `flag` is set.
+    pub fn interrupt_by(&mut self, flag: Arc<AtomicBool>) {
+        self.interrupted = flag;
+    }
+
+    /// Calls `f` with the number of bytes of files that went either way, as they go.
+    pub fn on_bytes(&mut self, f: impl FnMut(u64) + 'static) {
+        self.desk.on_bytes(Box::new(f));
+    }
+
+    /// Sends `request` as soon as the session takes it.
+    ///
+    /// # Errors
+    /// The outer one ends the client; the inner one says why this request is not legal.
+    pub fn request(&mut self, request: &Request<'_>) -> Result<Result<RequestId, Code>, ClientError> {
+        loop {
+            match self.session.request(request) {
+                Ok(id) => return Ok(Ok(id)),
+                Err(RequestError::Refused(code)) => return Ok(Err(code)),
+                Err(RequestError::Later) => self.step()?,
+                Err(RequestError::Over) => return Err(self.how_it_ended()),
+            }
+        }
+    }
+
+    /// Begins to send a file.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub fn put(&mut self, upload: Upload<'_>) -> Result<Result<RequestId, Code>, ClientError> {
+        let put = Put {
+            path: upload.path,
+            transfer: new_transfer_id(),
+            size: upload.size,
+            modified: upload.modified,
+            conflict: upload.conflict,
+            ask: Ask::Now,
+        };
+        // The request is taken only when the source before was read to its end.
+        let id = match self.request(&Request::Put(put))? {
+            Ok(id) => id,
+            Err(code) => return Ok(Err(code)),
+        };
+        self.desk.set_source(id, upload.source);
+        Ok(Ok(id))
+    }
+
+    /// Begins to fetch a file into `sink`.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub fn get(
+        &mut self,
+        path: &str,
+        sink: Box<dyn Sink>,
+    ) -> Result<Result<RequestId, Code>, ClientError> {
+        let id = match self.request(&Request::Get { path, first: 0, count: None })? {
+            Ok(id) => id,
+            Err(code) => return Ok(Err(code)),
+        };
+        self.desk.add_sink(id, sink);
+        Ok(Ok(id))
+    }
+
+    /// What became of a request, oldest first, for those whose end was not yet told.
+    pub fn take_done(&mut self) -> Option<Done> {
+        self.desk.take_done()
+    }
+
+    /// Works until some request is over or none is open, and tells the one that is.
+    ///
+    /// # Errors
+    /// The end of the session.
+    pub fn next_done(&mut self) -> Result<Option<Done>, ClientError> {
+        loop {
+            if let Some(done) = self.desk.take_done() {
+                return Ok(Some(done));
+            }
+            if self.session.is_idle() {
+                return Ok(None);
+            }
+            self.step()?;
+        }
+    }
+
+    /// Sends `request`, which must not carry data, and waits for its end. No other may be open.
+    ///
+    /// # Errors
+    /// The outer one ends the client; the inner one is the request's.
+    pub fn ask(&mut self, request: &Request<'_>) -> Result<Result<Reply, Failure>, ClientError> {
+        if let Err(code) = self.request(request)? {
+            return Ok(Err(Failure::Local(code)));
+        }
+        match self.next_done()? {
+            Some(done) => Ok(done.result),
+            None => Err(self.how_it_ended()),
+        }
+    }
+
+    /// Lists a directory.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub fn list(&mut self, path: &str) -> Result<Result<Listing, Failure>, ClientError> {
+        let result = self.ask(&Request::List { path, after: "" })?;
+        let entries = self.desk.take_entries();
+        Ok(match result {
+            Ok(Reply::Listed { skipped, .. }) => Ok(Listing { entries, skipped }),
+            Ok(_) => Err(Failure::Local(Code::Internal)),
+            Err(failure) => Err(failure),
+        })
+    }
+
+    /// What is at `path`.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub fn stat(&mut self, path: &str) -> Result<Result<Meta, Failure>, ClientError> {
+        Ok(match self.ask(&Request::Stat { path, digest: false })? {
+            Ok(Reply::Stat { meta, .. }) => Ok(meta),
+            Ok(_) => Err(Failure::Local(Code::Internal)),
+            Err(failure) => Err(failure),
+        })
+    }
+
+    /// Says goodbye and closes the connection.
+    ///
+    /// # Errors
+    /// Where the session ended in another way.
+    pub fn close(mut self) -> Result<(), ClientError> {
+        match self.request(&Request::Goodbye)? {
+            Ok(_) => loop {
+                match self.driver.step(&mut self.session, &mut self.desk, since(self.origin)) {
+                    Step::Closed(result) => return result.map_err(ClientError::Session),
+                    Step::Moved | Step::Waited => {}
+                }
+            },
+            Err(code) => Err(ClientError::Session(Error::Closed(code))),
+        }
+    }
+
+    fn step(&mut self) -> Result<(), ClientError> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            self.session.abort(Code::Cancelled);
+        }
+        match self.driver.step(&mut self.session, &mut self.desk, since(self.origin)) {
+            Step::Moved | Step::Waited => Ok(()),
+            Step::Closed(result) => {
+                self.over = Some(result.err().unwrap_or(Error::Disconnected));
+                Err(self.how_it_ended())
+            }
+        }
+    }
+
+    fn how_it_ended(&self) -> ClientError {
+        if self.interrupted.load(Ordering::Relaxed) {
+            return ClientError::Interrupted;
+        }
+        ClientError::Session(self.over.unwrap_or(Error::Disconnected))
+    }
+}
+
+/// A name for an upload that no other has.
+fn new_transfer_id() -> TransferId {
+    let mut id = [0; 16];
+    // Where the system has no random numbers the name is only less surely unique; the server tells
+    // concurrent uploads apart by itself.
+    let _ = rustix::rand::getrandom(&mut id[..], rustix::rand::GetRandomFlags::empty());
+    TransferId(id)
+}

@@ -1,0 +1,7 @@
+//! The `kift` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    kift::cli::run()
+}

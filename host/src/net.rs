@@ -1,0 +1,126 @@
+//! TCP sockets as byte streams for the driver, and what a host's sessions are given.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant as Clock};
+
+use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write};
+use kift_core::session::{Config, Side, Timeouts};
+use kift_core::time::Instant;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// The port that kift listens on unless told otherwise.
+pub const DEFAULT_PORT: u16 = 5438;
+
+/// How long a socket call may wait, and so how soon a session notices that it is to stop.
+pub const TICK: Duration = Duration::from_millis(250);
+
+/// Bytes of each of a session's two buffers: some frames of the largest batch, so that one system
+/// call moves many. The pages of a buffer come into being when they are first used, so an idle
+/// session costs none of this.
+pub const BUFFER_LEN: usize = 256 * 1024;
+
+/// What a host offers its peers.
+#[must_use]
+pub fn session_config(side: Side) -> Config {
+    Config {
+        side,
+        batch_max: 32,
+        // The socket's own buffers hold the sender back; credit is there for peers without such.
+        window: 32 * 1024,
+        reply_room: 16 * 1024,
+        requests_max: 64,
+        checksum: crc32c::crc32c,
+        timeouts: Timeouts::DEFAULT,
+    }
+}
+
+/// A buffer for a session.
+#[must_use]
+pub fn buffer() -> Vec<u8> {
+    vec![0; BUFFER_LEN]
+}
+
+/// Milliseconds since `origin`, as the state machines want them.
+#[must_use]
+pub fn since(origin: Clock) -> Instant {
+    Instant::from_millis(origin.elapsed().as_millis() as u64)
+}
+
+/// A connected socket whose calls return within a [`TICK`].
+#[derive(Debug)]
+pub struct Socket(TcpStream);
+
+impl Socket {
+    /// Takes over a connected stream.
+    ///
+    /// # Errors
+    /// The system's, where the socket cannot be set up.
+    pub fn new(stream: TcpStream) -> io::Result<Self> {
+        stream.set_nonblocking(false)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(TICK))?;
+        stream.set_write_timeout(Some(TICK))?;
+        Ok(Self(stream))
+    }
+
+    /// The stream itself.
+    #[must_use]
+    pub const fn stream(&self) -> &TcpStream {
+        &self.0
+    }
+}
+
+/// A socket's error.
+#[derive(Debug)]
+pub struct SocketError(pub io::Error);
+
+impl std::fmt::Display for SocketError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for SocketError {}
+
+impl embedded_io::Error for SocketError {
+    fn kind(&self) -> ErrorKind {
+        match self.0.kind() {
+            // What a socket timeout surfaces as.
+            io::ErrorKind::WouldBlock => ErrorKind::TimedOut,
+            kind => kind.into(),
+        }
+    }
+}
+
+impl ErrorType for Socket {
+    type Error = SocketError;
+}
+
+impl Read for Socket {
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, SocketError> {
+        self.0.read(buf).map_err(SocketError)
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, buf: &[u8]) -> Result<usize, SocketError> {
+        self.0.write(buf).map_err(SocketError)
+    }
+
+    fn flush(&mut self) -> Result<(), SocketError> {
+        Ok(())
+    }
+}
+
+impl ReadReady for Socket {
+    fn read_ready(&mut self) -> Result<bool, SocketError> {
+        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        match poll(&mut fds, Some(&at_once)) {
+            Ok(n) => Ok(n > 0),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(errno) => Err(SocketError(errno.into())),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Changes of names: delete, rename, make a directory.
+
+use std::os::fd::AsFd;
+
+use kift_core::wire::{Code, EntryKind, Path};
+use rustix::fs::{
+    AtFlags, Mode, RenameFlags, fsync, linkat, mkdirat, renameat, renameat_with, unlinkat,
+};
+use rustix::io::{Errno, retry_on_intr};
+use tracing::error;
+
+use super::beneath::{Folder, is_same};
+use super::reason::reason;
+use super::root::Root;
+
+/// What a new directory's permissions are before the umask.
+const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
+
+impl Root {
+    /// Removes a file or an empty directory.
+    pub(super) fn delete(&self, path: Path<'_>) -> Result<(), Code> {
+        self.workshop()?;
+        let (folder, name) = self.locate(path)?;
+        let flags = match self.look(&folder, name)? {
+            Some((EntryKind::File, _)) => AtFlags::empty(),
+            Some((EntryKind::Directory, _)) => AtFlags::REMOVEDIR,
+            None => return Err(Code::NotFound),
+        };
+        unlinkat(&folder, name, flags).map_err(reason)?;
+        sync(&folder, path)
+    }
+
+    /// Gives what is at `from` the name `to`. With `replace` a file gives way, never a directory.
+    pub(super) fn rename(&self, from: Path<'_>, to: Path<'_>, replace: bool) -> Result<(), Code> {
+        self.workshop()?;
+        let (from_folder, from_name) = self.locate(from)?;
+        let (to_folder, to_name) = self.locate(to)?;
+        let (kind, stat) = self.look(&from_folder, from_name)?.ok_or(Code::NotFound)?;
+        match (self.look(&to_folder, to_name)?, replace) {
+            (Some(_), false) => return Err(Code::Exists),
+            (Some((EntryKind::Directory, _)), true) => return Err(Code::IsDirectory),
+            // The kernel would do nothing and call it done.
+            (Some((EntryKind::File, there)), true) if is_same(&stat, &there) => {
+                return Err(Code::Exists);
+            }
+            (Some((EntryKind::File, _)), true) if kind == EntryKind::Directory => {
+                return Err(Code::NotDirectory);
+            }
+            (Some(_) | None, _) => {}
+        }
+        // A directory replaces nothing: of an empty one that was made in between, the kernel would
+        // let it take the place.
+        if replace && kind == EntryKind::File {
+            renameat(&from_folder, from_name, &to_folder, to_name).map_err(reason)?;
+        } else {
+            rename_new(&from_folder, from_name, &to_folder, to_name, kind).map_err(reason)?;
+        }
+        // The new name first: were the power cut between the two, the file would have both names
+        // rather than none.
+        sync(&to_folder, to)?;
+        if from.split().0 == to.split().0 { Ok(()) } else { sync(&from_folder, from) }
+    }
+
+    /// Makes a directory.
+    pub(super) fn make_directory(&self, path: Path<'_>) -> Result<(), Code> {
+        self.workshop()?;
+        let (folder, name) = self.locate(path)?;
+        mkdirat(&folder, name, DIRECTORY_MODE).map_err(reason)?;
+        sync(&folder, path)
+    }
+}
+
+/// Renames, and never replaces: [`Errno::EXIST`].
+pub(super) fn rename_new(
+    from_folder: impl AsFd,
+    from: &str,
+    to_folder: impl AsFd,
+    to: &str,
+    kind: EntryKind,
+) -> Result<(), Errno> {
+    match renameat_with(&from_folder, from, &to_folder, to, RenameFlags::NOREPLACE) {
+        // For a directory it says that it would lie in itself. Of a file it can only mean that the
+        // file system (NFS, 9p) has no such call.
+        Err(Errno::INVAL) if kind == EntryKind::File => link_new(from_folder, from, to_folder, to),
+        result => result,
+    }
+}
+
+/// The same by a second link, for file systems that cannot rename without replacing.
+fn link_new(
+    from_folder: impl AsFd,
+    from: &str,
+    to_folder: impl AsFd,
+    to: &str,
+) -> Result<(), Errno> {
+    linkat(&from_folder, from, &to_folder, to, AtFlags::empty())?;
+    unlinkat(&from_folder, from, AtFlags::empty()).inspect_err(|_| {
+        // With two links it would not be served under either name.
+        let _ = unlinkat(&to_folder, to, AtFlags::empty());
+    })
+}
+
+/// Makes what was done to a name in `folder` durable.
+///
+/// # Errors
+/// [`Code::Io`] and nothing else: it was done, and whether it stays so is not known. To try again
+/// would not tell.
+pub(super) fn sync(folder: &Folder<'_>, path: Path<'_>) -> Result<(), Code> {
+    retry_on_intr(|| fsync(folder)).map_err(|error| {
+        error!(path = ?path.as_str(), %error, "a change was made, but cannot be made durable");
+        Code::Io
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::unix::fs::MetadataExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_second_link_renames_and_never_replaces() {
+        let dir = tempfile::tempdir().unwrap();
+        let fd = File::open(dir.path()).unwrap();
+        fs::write(dir.path().join("a"), "new").unwrap();
+        fs::write(dir.path().join("b"), "old").unwrap();
+        assert_eq!(link_new(&fd, "a", &fd, "b"), Err(Errno::EXIST));
+        assert_eq!(fs::read(dir.path().join("b")).unwrap(), b"old");
+
+        assert_eq!(link_new(&fd, "a", &fd, "c"), Ok(()));
+        assert_eq!(fs::read(dir.path().join("c")).unwrap(), b"new");
+        assert_eq!(fs::metadata(dir.path().join("c")).unwrap().nlink(), 1);
+        assert!(!dir.path().join("a").exists());
+    }
+}

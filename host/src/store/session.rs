@@ -1,0 +1,218 @@
+//! The port, and the log.
+
+use std::sync::Arc;
+use std::task::Poll;
+
+use kift_core::session::Event;
+use kift_core::storage::{Files, Outcome, Page, RequestId, Store};
+use kift_core::wire::{Code, Digest, Meta, Path, Put, Space};
+use tracing::{debug, info, warn};
+
+use super::root::Root;
+use super::snapshot::{NAMES_MAX, Snapshot};
+use super::source::Source;
+use super::upload::Upload;
+
+/// One connection's use of a [`Root`].
+///
+/// It does what it is asked at once, except that a commit of a large file is pending while it is
+/// synced. An upload left open when this is dropped is removed.
+#[derive(Debug)]
+pub struct Session {
+    root: Arc<Root>,
+    peer: String,
+    pub(super) open: Open,
+    /// The request that was last asked what is at a path. If it opens that file too, it does so for
+    /// the BLAKE3 and not to send it.
+    looked: RequestId,
+}
+
+/// The one thing that is open.
+#[derive(Debug)]
+pub(super) enum Open {
+    Nothing,
+    Upload(Box<Upload>),
+    Source(Source),
+    Directory(Snapshot),
+}
+
+impl Session {
+    /// For the connection of `peer`, as it is to be named in the log.
+    #[must_use]
+    pub fn new(root: Arc<Root>, peer: String) -> Self {
+        Self { root, peer, open: Open::Nothing, looked: RequestId::default() }
+    }
+
+    /// Logs a refusal or failure.
+    fn told<T>(&self, what: &str, path: &str, result: Result<T, Code>) -> Outcome<T> {
+        if let Err(code) = &result {
+            warn!(peer = self.peer, ?path, %code, "{what} failed");
+        }
+        Poll::Ready(result)
+    }
+
+    /// Logs a change that was made or not.
+    fn changed(&self, done: &str, what: &str, path: Path<'_>, result: Result<(), Code>) -> Outcome<()> {
+        if result.is_ok() {
+            info!(peer = self.peer, path = ?path.as_str(), "{done}");
+        }
+        self.told(what, path.as_str(), result)
+    }
+}
+
+impl Files for Session {
+    fn read(&mut self, _request: RequestId, at: u64, buf: &mut [u8]) -> Outcome<usize> {
+        let Open::Source(source) = &mut self.open else {
+            return Poll::Ready(Err(Code::Internal));
+        };
+        match source.read(at, buf) {
+            Ok(n) => Poll::Ready(Ok(n)),
+            Err(code) => {
+                let path = source.path.clone();
+                self.told("read", &path, Err(code))
+            }
+        }
+    }
+
+    fn write(&mut self, _request: RequestId, at: u64, data: &[u8]) -> Outcome<()> {
+        let Open::Upload(upload) = &mut self.open else {
+            return Poll::Ready(Err(Code::Internal));
+        };
+        match upload.write(at, data) {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(code) => {
+                let path = upload.path.clone();
+                self.told("write", &path, Err(code))
+            }
+        }
+    }
+
+    fn commit(&mut self, _request: RequestId, size: u64, _root: Digest) -> Outcome<u32> {
+        let mut upload = match std::mem::replace(&mut self.open, Open::Nothing) {
+            Open::Upload(upload) => upload,
+            other => {
+                self.open = other;
+                return Poll::Ready(Err(Code::Internal));
+            }
+        };
+        let Poll::Ready(result) = upload.commit(size) else {
+            self.open = Open::Upload(upload);
+            return Poll::Pending;
+        };
+        if let Ok(suffix) = result {
+            info!(peer = self.peer, path = ?upload.stored_path(suffix), bytes = size, "stored");
+        }
+        self.told("store", &upload.path, result)
+    }
+
+    fn abort(&mut self, _request: RequestId) {
+        if let Open::Upload(upload) = &self.open {
+            info!(peer = self.peer, path = ?upload.path, bytes = upload.at, "dropped an upload");
+            self.open = Open::Nothing;
+        }
+    }
+
+    fn handle_event(&mut self, event: Event<'_>) {
+        if let Event::Progress { request, received, durable } = event
+            && durable > 0
+        {
+            debug!(peer = self.peer, %request, chunks = received, durable, "received by peer");
+        }
+    }
+}
+
+impl Store for Session {
+    fn begin(&mut self, request: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<()> {
+        let begun = Upload::begin(&self.root, request, path, put).map(|upload| {
+            self.open = Open::Upload(Box::new(upload));
+        });
+        self.told("upload", path.as_str(), begun)
+    }
+
+    fn open(&mut self, request: RequestId, path: Path<'_>) -> Outcome<Meta> {
+        let opened = Source::open(&self.root, path).map(|source| {
+            let meta = source.meta;
+            self.open = Open::Source(source);
+            meta
+        });
+        self.told("open", path.as_str(), opened)
+    }
+
+    fn close(&mut self, request: RequestId) {
+        if let Open::Source(Source { path, meta, bytes, .. }) = &self.open {
+            let (bytes, size) = (*bytes, meta.size);
+            if request == self.looked {
+                debug!(peer = self.peer, %request, ?path, bytes, size, "read for its BLAKE3");
+            } else if bytes == size {
+                info!(peer = self.peer, %request, ?path, bytes, "sent");
+            } else {
+                info!(peer = self.peer, %request, ?path, bytes, size, "sent in part");
+            }
+            self.open = Open::Nothing;
+        }
+    }
+
+    fn stat(&mut self, request: RequestId, path: Path<'_>) -> Outcome<Meta> {
+        self.looked = request;
+        // Not a warning: to ask is how a peer finds out whether something is there.
+        Poll::Ready(self.root.find(path).inspect_err(|code| {
+            debug!(peer = self.peer, path = ?path.as_str(), %code, "not found");
+        }))
+    }
+
+    fn open_directory(&mut self, _request: RequestId, path: Path<'_>, after: &str) -> Outcome<()> {
+        let opened = Snapshot::take(&self.root, path, after, NAMES_MAX).map(|snapshot| {
+            self.open = Open::Directory(snapshot);
+        });
+        self.told("list", path.as_str(), opened)
+    }
+
+    fn read_directory(&mut self, _request: RequestId, page: &mut Page<'_>) -> Outcome<bool> {
+        let Open::Directory(snapshot) = &mut self.open else {
+            return Poll::Ready(Err(Code::Internal));
+        };
+        let filled = snapshot.fill(&self.root, page);
+        self.told("list", "", filled)
+    }
+
+    fn close_directory(&mut self, _request: RequestId) -> u64 {
+        let Open::Directory(snapshot) = &self.open else { return 0 };
+        let skipped = snapshot.skipped;
+        self.open = Open::Nothing;
+        skipped
+    }
+
+    fn delete(&mut self, _request: RequestId, path: Path<'_>) -> Outcome<()> {
+        let result = self.root.delete(path);
+        self.changed("deleted", "delete", path, result)
+    }
+
+    fn rename(
+        &mut self,
+        _request: RequestId,
+        from: Path<'_>,
+        to: Path<'_>,
+        replace: bool,
+    ) -> Outcome<()> {
+        let result = self.root.rename(from, to, replace);
+        match &result {
+            Ok(()) => {
+                info!(peer = self.peer, path = ?from.as_str(), to = ?to.as_str(), "renamed");
+            }
+            Err(code) => {
+                warn!(peer = self.peer, path = ?from.as_str(), to = ?to.as_str(), %code, "rename failed");
+            }
+        }
+        Poll::Ready(result)
+    }
+
+    fn make_directory(&mut self, _request: RequestId, path: Path<'_>) -> Outcome<()> {
+        let result = self.root.make_directory(path);
+        self.changed("made directory", "make directory", path, result)
+    }
+
+    fn space(&mut self, _request: RequestId) -> Outcome<Space> {
+        let space = self.root.space().and_then(|space| space.ok_or(Code::Unsupported));
+        self.told("space", "", space)
+    }
+}
