@@ -27,27 +27,28 @@ fn main() -> io::Result<()> {
     let mib = setting("KIFT_BENCH_MIB", 1024);
     let rounds = setting("KIFT_BENCH_ROUNDS", 5);
     let place = tempfile::Builder::new().prefix("kift-bench-").tempdir_in(memory())?;
-    let file = place.path().join("file");
+    let served = place.path().join("served");
+    fs::create_dir(&served)?;
+    let file = served.join("file");
     fill(&file, mib)?;
     println!("{mib} MiB, {rounds} rounds, files in {}", memory().display());
 
-    let served = place.path().join("served");
-    fs::create_dir(&served)?;
     let server = Server::start(&served, &place.path().join("port"))?;
     let (mut up, mut down) = (Vec::new(), Vec::new());
     for round in 0..rounds {
-        let bare = measure(None, || bare(&file, &place.path().join("bare")))?;
-        fs::remove_file(place.path().join("bare"))?;
-        let name = format!("f{round}");
-        let remote = format!("{}/{name}", server.address);
-        let put = measure(Some(&server), || {
-            kift(&["put", "--plain", "--name", &name, &file.to_string_lossy(), &format!("{}/", server.address)])
-        })?;
         let copy = place.path().join("copy");
-        let get = measure(Some(&server), || kift(&["get", "--plain", &remote, &copy.to_string_lossy()]))?;
-        assert_eq!(fs::metadata(&copy)?.len(), mib << 20, "the copy is not whole");
-        fs::remove_file(&copy)?;
-        fs::remove_file(served.join(&name))?;
+        let stored = served.join("stored");
+        let to = format!("{}/stored", server.address);
+        let from = format!("{}/file", server.address);
+        // Each makes one new file, and it goes before the next begins: memory that was used a
+        // moment ago is much faster than memory that was not.
+        let bare = measure(None, &copy, mib, || bare(&file, &copy))?;
+        let put = measure(Some(&server), &stored, mib, || {
+            kift(&["put", "--plain", &file.to_string_lossy(), &to])
+        })?;
+        let get = measure(Some(&server), &copy, mib, || {
+            kift(&["get", "--plain", &from, &copy.to_string_lossy()])
+        })?;
         for (what, of) in [("bare", bare), ("put", put), ("get", get)] {
             println!(
                 "round {round}  {what:4}  {:7.1} MiB/s  {:5.2} of bare  {:5.2} CPU-s",
@@ -59,7 +60,11 @@ fn main() -> io::Result<()> {
         up.push(bare.took.as_secs_f64() / put.took.as_secs_f64());
         down.push(bare.took.as_secs_f64() / get.took.as_secs_f64());
     }
-    println!("median ratio to the bare copy: put {:.2}, get {:.2}", median(&mut up), median(&mut down));
+    println!(
+        "median ratio to the bare copy: put {:.2}, get {:.2}",
+        median(&mut up),
+        median(&mut down)
+    );
     Ok(())
 }
 
@@ -101,17 +106,27 @@ struct Measured {
     cpu: f64,
 }
 
-fn measure(server: Option<&Server>, work: impl FnOnce() -> io::Result<()>) -> io::Result<Measured> {
+/// Measures `work`, which makes the file `result` of `mib` MiB; the file is then removed.
+fn measure(
+    server: Option<&Server>,
+    result: &Path,
+    mib: u64,
+    work: impl FnOnce() -> io::Result<()>,
+) -> io::Result<Measured> {
     let cpu = || -> io::Result<f64> {
         // The last two fields are those of children that were waited for.
-        let of_server = server.map_or(Ok(0.0), |server| cpu_seconds(&server.child.id().to_string(), &[11, 12]))?;
+        let of_server = server
+            .map_or(Ok(0.0), |server| cpu_seconds(&server.child.id().to_string(), &[11, 12]))?;
         Ok(of_server + cpu_seconds("self", &[11, 12, 13, 14])?)
     };
     let before = cpu()?;
     let started = Instant::now();
     work()?;
     let took = started.elapsed();
-    Ok(Measured { took, cpu: cpu()? - before })
+    let cpu = cpu()? - before;
+    assert_eq!(fs::metadata(result)?.len(), mib << 20, "the copy is not whole");
+    fs::remove_file(result)?;
+    Ok(Measured { took, cpu })
 }
 
 /// The sum of fields of `/proc/PID/stat`, counted behind the command's name, in seconds.
@@ -127,10 +142,8 @@ fn cpu_seconds(pid: &str, fields: &[usize]) -> io::Result<f64> {
 fn bare(from: &Path, to: &Path) -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?.to_string();
-    let mut receiver = Command::new(std::env::current_exe()?)
-        .args(["bare-receiver", &address])
-        .arg(to)
-        .spawn()?;
+    let mut receiver =
+        Command::new(std::env::current_exe()?).args(["bare-receiver", &address]).arg(to).spawn()?;
     let (mut stream, _) = listener.accept()?;
     copy(&mut File::open(from)?, &mut stream)?;
     drop(stream);

@@ -80,7 +80,8 @@ impl FromStr for Remote {
 
 fn split_address(address: &str) -> Result<(&str, u16), &'static str> {
     let (host, port) = if let Some(rest) = address.strip_prefix('[') {
-        let (host, rest) = rest.split_once(']').ok_or("the bracket of the address is not closed")?;
+        let (host, rest) =
+            rest.split_once(']').ok_or("the bracket of the address is not closed")?;
         match rest.strip_prefix(':') {
             Some(port) => (host, Some(port)),
             None if rest.is_empty() => (host, None),

@@ -127,20 +127,15 @@ pub(super) fn tally(files: u64, bytes: u64, took: Duration) -> String {
     let noun = if files == 1 { "file" } else { "files" };
     let seconds = took.as_secs_f64();
     let rate = if seconds > 0.0 { bytes as f64 / seconds } else { 0.0 };
-    let time = if seconds < 60.0 {
-        format!("{seconds:.2} s")
-    } else {
-        HumanDuration(took).to_string()
-    };
+    let time =
+        if seconds < 60.0 { format!("{seconds:.2} s") } else { HumanDuration(took).to_string() };
     format!("{files} {noun}, {} in {time} ({}/s)", HumanBytes(bytes), HumanBytes(rate as u64))
 }
 
 /// What the user can do about a failure of a request; empty where that is plain.
 pub(super) fn advice(failure: Failure) -> &'static str {
     match failure {
-        Failure::Peer(Code::Exists) => {
-            ": use --on-conflict replace or keep-both, or another name"
-        }
+        Failure::Peer(Code::Exists) => ": use --on-conflict replace or keep-both, or another name",
         Failure::Peer(Code::IsDirectory) => ": use -r, or name a file in it",
         Failure::Peer(Code::NotFound) => ": `kift ls` shows what is there",
         Failure::Peer(Code::BadName) => {

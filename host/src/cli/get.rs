@@ -50,20 +50,11 @@ pub(super) fn run(get: &Get, console: &Console) -> Result<Verdict> {
     let destination = destination_of(destination, remotes.len())?;
     let mut client = connect(first, &get.link)?;
     let meter = console.meter(None);
-    let mut fetching = Fetching {
-        get,
-        console,
-        meter,
-        open: HashMap::new(),
-        files: 0,
-        bytes: 0,
-        failed: 0,
-    };
+    let mut fetching =
+        Fetching { get, console, meter, open: HashMap::new(), files: 0, bytes: 0, failed: 0 };
     let counter = fetching.meter.clone();
     client.on_bytes(move |n| counter.add(n));
-    let result = fetching
-        .fetch_all(&mut client, &remotes, &destination)
-        .and_then(|()| client.close());
+    let result = fetching.fetch_all(&mut client, &remotes, &destination);
     let took = fetching.meter.finish();
     console.summary(format_args!("{}", tally(fetching.files, fetching.bytes, took)));
     if let Err(error) = result {
@@ -130,7 +121,9 @@ impl Fetching<'_> {
             if self.get.recursive && self.is_directory(client, remote)? {
                 match local {
                     Some(local) => self.fetch_tree(client, &remote.path, local)?,
-                    None => self.fail(&format!("{remote}: a directory does not fit standard output")),
+                    None => {
+                        self.fail(&format!("{remote}: a directory does not fit standard output"))
+                    }
                 }
             } else if remote.path.is_empty() {
                 self.fail(&format!("{remote}: names no file; use -r for all that is served"));
@@ -138,7 +131,11 @@ impl Fetching<'_> {
                 self.fetch(client, Item { remote: remote.path.clone(), local })?;
             }
         }
-        self.drain(client)
+        let result = client.finish();
+        while let Some(done) = client.take_done() {
+            self.tell(done);
+        }
+        result
     }
 
     /// Answers of files under way may come first.
@@ -235,9 +232,11 @@ impl Fetching<'_> {
                     self.console.object(&json!({
                         "path": item.remote, "file": stored, "size": size, "blake3": blake3,
                     }));
-                    self.console.detail(format_args!("fetched {stored:?}, {size} bytes, blake3 {blake3}"));
+                    self.console
+                        .detail(format_args!("fetched {stored:?}, {size} bytes, blake3 {blake3}"));
                     if suffix > 0 && !self.console.json {
-                        self.console.summary(format_args!("{local:?} was there: stored as {stored:?}"));
+                        self.console
+                            .summary(format_args!("{local:?} was there: stored as {stored:?}"));
                     }
                 });
             }
@@ -255,7 +254,9 @@ impl Fetching<'_> {
             (Some(error), Some(local)) => {
                 format!("{}: cannot write {}: {error}", item.remote, local.display())
             }
-            (Some(error), None) => format!("{}: cannot write standard output: {error}", item.remote),
+            (Some(error), None) => {
+                format!("{}: cannot write standard output: {error}", item.remote)
+            }
             (None, _) => format!("{}: {failure}{}", item.remote, advice(failure)),
         };
         self.fail(&message);

@@ -15,9 +15,7 @@ use crate::remote::Remote;
 
 /// Asks one thing of the server, on a session of its own.
 fn ask(remote: &Remote, link: &Link, request: &Request<'_>) -> Result<Reply> {
-    let mut client = connect(remote, link)?;
-    let result = client.ask(request).map_err(explain)?;
-    client.close().map_err(explain)?;
+    let result = connect(remote, link)?.ask_last(request).map_err(explain)?;
     result.map_err(|failure| failed(remote, failure))
 }
 
@@ -28,7 +26,7 @@ fn failed(what: &impl std::fmt::Display, failure: Failure) -> anyhow::Error {
 pub(super) fn ls(ls: &Ls, console: &Console) -> Result<Verdict> {
     let mut client = connect(&ls.remote, &ls.link)?;
     let listing = client.list(&ls.remote.path).map_err(explain)?;
-    client.close().map_err(explain)?;
+    client.finish().map_err(explain)?;
     let listing = listing.map_err(|failure| failed(&ls.remote, failure))?;
     for entry in &listing.entries {
         if console.json {
@@ -101,7 +99,7 @@ pub(super) fn rm(rm: &Rm, console: &Console) -> Result<Verdict> {
             }
         }
     }
-    client.close().map_err(explain)?;
+    client.finish().map_err(explain)?;
     Ok(verdict)
 }
 
@@ -130,7 +128,7 @@ pub(super) fn df(df: &Df, console: &Console) -> Result<Verdict> {
         return Ok(Verdict::AllDone);
     }
     let line = |name, bytes| {
-        console.result(format_args!("{name:13} {bytes:>20}  {}", HumanBytes(bytes).to_string()));
+        console.result(format_args!("{name:13} {bytes:>20}  {}", HumanBytes(bytes)));
     };
     line("free", space.free);
     line("total", space.total);
@@ -159,7 +157,8 @@ fn readable(time: Timestamp) -> String {
     let distance = Duration::from_nanos(time.0.unsigned_abs());
     // Times before 1970 are rare, and the formatter takes none.
     let time = if time.0 >= 0 { SystemTime::UNIX_EPOCH.checked_add(distance) } else { None };
-    time.map_or_else(|| "before 1970".to_owned(), |time| {
-        humantime::format_rfc3339_seconds(time).to_string()
-    })
+    time.map_or_else(
+        || "before 1970".to_owned(),
+        |time| humantime::format_rfc3339_seconds(time).to_string(),
+    )
 }

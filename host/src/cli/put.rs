@@ -65,7 +65,7 @@ pub(super) fn run(put: &Put, console: &Console) -> Result<Verdict> {
         bytes: 0,
         failed: plan.failed,
     };
-    let result = sending.send_all(&mut client, plan.items).and_then(|()| client.close());
+    let result = sending.send_all(&mut client, plan.items);
     let took = sending.meter.finish();
     console.summary(format_args!("{}", tally(sending.files, sending.bytes, took)));
     if let Err(error) = result {
@@ -95,9 +95,13 @@ fn plan(put: &Put, names_directory: bool, console: &Console) -> Result<Plan> {
         let target = |own_name: Option<&str>| -> Result<String> {
             match (&put.name, names_directory, own_name) {
                 (Some(name), true, _) => Ok(put.remote.join(name)),
-                (Some(_), false, _) => bail!("{} is not a directory, and --name needs one", put.remote),
+                (Some(_), false, _) => {
+                    bail!("{} is not a directory, and --name needs one", put.remote)
+                }
                 (None, true, Some(name)) => Ok(put.remote.join(name)),
-                (None, true, None) => bail!("standard input has no name: add one to {}", put.remote),
+                (None, true, None) => {
+                    bail!("standard input has no name: add one to {}", put.remote)
+                }
                 (None, false, _) if single => Ok(put.remote.path.clone()),
                 (None, false, _) => bail!(
                     "{} is not a directory: several files need one (`kift mkdir` makes it)",
@@ -178,7 +182,11 @@ impl Plan {
                     Err(error) => self.fail(console, entry.path(), &error),
                 }
             } else {
-                self.fail(console, entry.path(), &"skipped: neither a regular file nor a directory");
+                self.fail(
+                    console,
+                    entry.path(),
+                    &"skipped: neither a regular file nor a directory",
+                );
             }
         }
     }
@@ -187,21 +195,26 @@ impl Plan {
 impl Sending<'_> {
     fn send_all(&mut self, client: &mut Client, items: Vec<Item>) -> Result<(), ClientError> {
         for item in items {
-            self.send(client, item)?;
+            let sent = self.send(client, item);
             while let Some(done) = client.take_done() {
                 self.tell(done);
             }
+            sent?;
         }
-        while let Some(done) = client.next_done()? {
+        // The goodbye travels behind the last file, and answers come although the session may break.
+        let result = client.finish();
+        while let Some(done) = client.take_done() {
             self.tell(done);
         }
-        Ok(())
+        result
     }
 
     fn send(&mut self, client: &mut Client, item: Item) -> Result<(), ClientError> {
         let conflict = self.put.on_conflict.into();
         let requested = match &item {
-            Item::Directory { remote } => client.request(&Request::MakeDirectory { path: remote })?,
+            Item::Directory { remote } => {
+                client.request(&Request::MakeDirectory { path: remote })?
+            }
             Item::StandardInput { remote } => client.put(Upload {
                 path: remote,
                 size: None,
@@ -239,16 +252,21 @@ impl Sending<'_> {
     fn tell(&mut self, done: Done) {
         let Some(item) = self.open.remove(&done.request) else { return };
         match (done.result, &item) {
-            (Ok(Reply::Stored { size, root, suffix }), Item::File { remote, .. } | Item::StandardInput { remote }) => {
+            (
+                Ok(Reply::Stored { size, root, suffix }),
+                Item::File { remote, .. } | Item::StandardInput { remote },
+            ) => {
                 let path = with_suffix(remote, suffix);
                 self.files += 1;
                 self.bytes += size;
                 let blake3 = root.to_string();
                 self.meter.aside(|| {
                     self.console.object(&json!({ "path": path, "size": size, "blake3": blake3 }));
-                    self.console.detail(format_args!("stored {path:?}, {size} bytes, blake3 {blake3}"));
+                    self.console
+                        .detail(format_args!("stored {path:?}, {size} bytes, blake3 {blake3}"));
                     if suffix > 0 && !self.console.json {
-                        self.console.summary(format_args!("{remote:?} was there: stored as {path:?}"));
+                        self.console
+                            .summary(format_args!("{remote:?} was there: stored as {path:?}"));
                     }
                 });
             }

@@ -20,8 +20,7 @@ use crate::store::{Options, Root};
 pub(super) fn run(serve: &Serve, output: &Output) -> Result<Verdict> {
     serve.link.check()?;
     log_to_standard_error(output);
-    let options =
-        Options { read_only: serve.read_only, allow_hardlinks: serve.allow_hardlinks };
+    let options = Options { read_only: serve.read_only, allow_hardlinks: serve.allow_hardlinks };
     let root = Root::open(&serve.dir, options)?;
     let grace = Duration::from_secs(serve.grace);
     let server = Server::bind(serve.listen, root, serve.max_sessions, grace)

@@ -99,7 +99,8 @@ pub struct Client<T: embedded_io::ErrorType = Socket> {
     desk: Desk,
     origin: Clock,
     interrupted: Arc<AtomicBool>,
-    over: Option<Error>,
+    is_over: bool,
+    error: Option<Error>,
 }
 
 impl Client<Socket> {
@@ -139,7 +140,8 @@ impl<T: Read + Write> Client<T> {
             desk: Desk::default(),
             origin: Clock::now(),
             interrupted: Arc::default(),
-            over: None,
+            is_over: false,
+            error: None,
         }
     }
 
@@ -157,7 +159,10 @@ impl<T: Read + Write> Client<T> {
     ///
     /// # Errors
     /// The outer one ends the client; the inner one says why this request is not legal.
-    pub fn request(&mut self, request: &Request<'_>) -> Result<Result<RequestId, Code>, ClientError> {
+    pub fn request(
+        &mut self,
+        request: &Request<'_>,
+    ) -> Result<Result<RequestId, Code>, ClientError> {
         loop {
             match self.session.request(request) {
                 Ok(id) => return Ok(Ok(id)),
@@ -268,40 +273,57 @@ impl<T: Read + Write> Client<T> {
         })
     }
 
-    /// Says goodbye and closes the connection.
+    /// Says goodbye right behind the requests that are open, and works until all are answered and
+    /// the session is over. [`take_done`](Self::take_done) then tells what came of them.
     ///
     /// # Errors
     /// Where the session ended in another way.
-    pub fn close(mut self) -> Result<(), ClientError> {
-        match self.request(&Request::Goodbye)? {
-            Ok(_) => loop {
-                match self.driver.step(&mut self.session, &mut self.desk, since(self.origin)) {
-                    Step::Closed(result) => return result.map_err(ClientError::Session),
-                    Step::Moved | Step::Waited => {}
-                }
-            },
-            Err(code) => Err(ClientError::Session(Error::Closed(code))),
+    pub fn finish(&mut self) -> Result<(), ClientError> {
+        if let Err(code) = self.request(&Request::Goodbye)? {
+            return Err(ClientError::Session(Error::Closed(code)));
         }
+        while !self.is_over {
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// Sends `request`, which must not carry data, as the only one of its session, and ends that.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub fn ask_last(
+        mut self,
+        request: &Request<'_>,
+    ) -> Result<Result<Reply, Failure>, ClientError> {
+        if let Err(code) = self.request(request)? {
+            return Ok(Err(Failure::Local(code)));
+        }
+        self.finish()?;
+        self.take_done().map(|done| done.result).ok_or_else(|| self.how_it_ended())
     }
 
     fn step(&mut self) -> Result<(), ClientError> {
         if self.interrupted.load(Ordering::Relaxed) {
             self.session.abort(Code::Cancelled);
         }
-        match self.driver.step(&mut self.session, &mut self.desk, since(self.origin)) {
-            Step::Moved | Step::Waited => Ok(()),
-            Step::Closed(result) => {
-                self.over = Some(result.err().unwrap_or(Error::Disconnected));
-                Err(self.how_it_ended())
+        if let Step::Closed(result) =
+            self.driver.step(&mut self.session, &mut self.desk, since(self.origin))
+        {
+            self.is_over = true;
+            self.error = result.err();
+            if self.error.is_some() {
+                return Err(self.how_it_ended());
             }
         }
+        Ok(())
     }
 
     fn how_it_ended(&self) -> ClientError {
         if self.interrupted.load(Ordering::Relaxed) {
             return ClientError::Interrupted;
         }
-        ClientError::Session(self.over.unwrap_or(Error::Disconnected))
+        ClientError::Session(self.error.unwrap_or(Error::Disconnected))
     }
 }
 

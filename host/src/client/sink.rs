@@ -121,7 +121,9 @@ fn keep_both(mut path: TempPath, target: &Path) -> io::Result<u32> {
     for suffix in 0..SUFFIX_MAX {
         match path.persist_noclobber(target.with_file_name(suffixed(name, suffix).as_str())) {
             Ok(()) => return Ok(suffix),
-            Err(failed) if failed.error.kind() == io::ErrorKind::AlreadyExists => path = failed.path,
+            Err(failed) if failed.error.kind() == io::ErrorKind::AlreadyExists => {
+                path = failed.path
+            }
             Err(failed) => return Err(failed.error),
         }
     }

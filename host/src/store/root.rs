@@ -138,8 +138,10 @@ impl Workshop {
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = open_beneath(root, RESERVED, flags).with_context(context)?;
-        if Mode::from_raw_mode(fstat(&dir).with_context(context)?.st_mode) != Mode::RWXU {
-            fchmod(&dir, Mode::RWXU).with_context(context)?;
+        let mode = Mode::from_raw_mode(fstat(&dir).with_context(context)?.st_mode);
+        let others = Mode::RWXG | Mode::RWXO;
+        if mode.intersects(others) {
+            fchmod(&dir, mode.difference(others)).with_context(context)?;
         }
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;

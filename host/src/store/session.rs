@@ -52,7 +52,13 @@ impl Session {
     }
 
     /// Logs a change that was made or not.
-    fn changed(&self, done: &str, what: &str, path: Path<'_>, result: Result<(), Code>) -> Outcome<()> {
+    fn changed(
+        &self,
+        done: &str,
+        what: &str,
+        path: Path<'_>,
+        result: Result<(), Code>,
+    ) -> Outcome<()> {
         if result.is_ok() {
             info!(peer = self.peer, path = ?path.as_str(), "{done}");
         }
@@ -122,14 +128,14 @@ impl Files for Session {
 }
 
 impl Store for Session {
-    fn begin(&mut self, request: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<()> {
-        let begun = Upload::begin(&self.root, request, path, put).map(|upload| {
+    fn begin(&mut self, _request: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<()> {
+        let begun = Upload::begin(&self.root, path, put).map(|upload| {
             self.open = Open::Upload(Box::new(upload));
         });
         self.told("upload", path.as_str(), begun)
     }
 
-    fn open(&mut self, request: RequestId, path: Path<'_>) -> Outcome<Meta> {
+    fn open(&mut self, _request: RequestId, path: Path<'_>) -> Outcome<Meta> {
         let opened = Source::open(&self.root, path).map(|source| {
             let meta = source.meta;
             self.open = Open::Source(source);

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use kift_core::storage::RequestId;
 use kift_core::wire::{
     Code, Conflict, EntryKind, PATH_LEN_MAX, Path, Put, Timestamp, TransferId, suffixed,
 };
@@ -48,7 +47,6 @@ const LANE: usize = 64;
 /// An upload between `begin` and `commit` or `abort`.
 #[derive(Debug)]
 pub(super) struct Upload {
-    pub(super) request: RequestId,
     pub(super) path: Box<str>,
     partial: Partial,
     conflict: Conflict,
@@ -62,12 +60,7 @@ pub(super) struct Upload {
 
 impl Upload {
     /// Opens an upload, if nothing that can be known now speaks against it.
-    pub(super) fn begin(
-        root: &Arc<Root>,
-        request: RequestId,
-        path: Path<'_>,
-        put: &Put<'_>,
-    ) -> Result<Self, Code> {
+    pub(super) fn begin(root: &Arc<Root>, path: Path<'_>, put: &Put<'_>) -> Result<Self, Code> {
         root.workshop()?;
         let (folder, name) = root.locate(path)?;
         match root.look(&folder, name)? {
@@ -85,7 +78,6 @@ impl Upload {
             return Err(Code::NoSpace);
         }
         Ok(Self {
-            request,
             path: path.as_str().into(),
             partial: Partial::create(root, put.transfer)?,
             conflict: put.conflict,
@@ -134,7 +126,9 @@ impl Upload {
                 let file = Arc::clone(file);
                 match Background::start(move || finish(&file, len, modified)) {
                     Ok(syncing) => self.syncing = Some(syncing),
-                    Err(error) => warn!(%error, "no thread for a sync, so the session waits for it"),
+                    Err(error) => {
+                        warn!(%error, "no thread for a sync, so the session waits for it")
+                    }
                 }
             }
             if self.syncing.is_none() {
