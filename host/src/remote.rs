@@ -33,7 +33,7 @@ impl fmt::Display for RemoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?} names no server: {}; write host[:port][/path], [ipv6][:port][/path] or \
+            "{:?}: {}; a remote is written host[:port][/path], [ipv6][:port][/path] or \
              kift://[user@]host[:port][/path]",
             self.text, self.reason
         )

@@ -11,7 +11,7 @@ use kift_core::driver::{Blocking, Step};
 use kift_core::session::{Error, Responder, Side};
 use kift_core::wire::Code;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tracing::{debug, info, info_span, warn};
+use tracing::{debug, info, warn};
 
 use crate::net::{Socket, TICK, buffer, session_config, since};
 use crate::store::{Root, Session};
@@ -192,13 +192,12 @@ impl Server {
         let thread = thread::Builder::new().name(format!("kift {peer}")).stack_size(STACK_LEN);
         let started = thread.spawn(move || {
             let _seat = seat;
-            let _span = info_span!("session", %peer).entered();
-            info!("connected");
+            info!(%peer, "connected");
             match run(stream, store, &stop) {
-                Ok(()) => info!("session ended"),
-                Err(End::Session(Error::Disconnected)) => info!("connection closed by the peer"),
-                Err(End::Session(error)) => warn!(%error, "session ended"),
-                Err(End::Socket(error)) => warn!(%error, "session ended"),
+                Ok(()) => info!(%peer, "session ended"),
+                Err(End::Session(Error::Disconnected)) => info!(%peer, "connection lost"),
+                Err(End::Session(error)) => warn!(%peer, %error, "session ended"),
+                Err(End::Socket(error)) => warn!(%peer, %error, "session ended"),
             }
         });
         if let Err(error) = started {

@@ -197,7 +197,10 @@ impl Fetching<'_> {
         let sink: Box<dyn Sink> = match &item.local {
             None => Box::new(Pipe(io::stdout())),
             Some(local) if local.is_dir() => {
-                self.fail(&format!("{}: is a directory here", local.display()));
+                self.fail(&format!(
+                    "{}: is a directory here: name another destination",
+                    local.display()
+                ));
                 return Ok(());
             }
             Some(local) => Box::new(FileSink::new(local.clone(), self.get.on_conflict.into())),

@@ -277,17 +277,22 @@ impl Sending<'_> {
     }
 
     fn tell_failure(&mut self, item: &Item, failure: Failure, reason: Option<io::Error>) {
-        let name = match item {
-            Item::File { local, .. } => local.display().to_string(),
-            Item::StandardInput { .. } => "standard input".to_owned(),
-            Item::Directory { remote } => format!("directory {remote:?}"),
+        let (local, remote) = match item {
+            Item::File { local, remote } => (local.display().to_string(), remote),
+            Item::StandardInput { remote } => ("standard input".to_owned(), remote),
+            Item::Directory { remote } => ("directory".to_owned(), remote),
         };
-        self.fail(&match (reason, failure.code()) {
-            (Some(error), _) => format!("{name}: cannot read it: {error}"),
-            (None, Code::Cancelled) if matches!(item, Item::File { .. }) => {
-                format!("{name}: became shorter while it was read; it was not stored")
+        self.fail(&match (reason, failure) {
+            (Some(error), _) => format!("{local}: cannot read it: {error}"),
+            (None, Failure::Peer(Code::Cancelled)) => {
+                format!("{local}: became shorter while it was read, and was not stored")
             }
-            (None, _) => format!("{name}: {failure}{}", advice(failure)),
+            (None, Failure::Peer(Code::NotFound)) => {
+                format!(
+                    "{local} to {remote:?}: there is no such directory: make it with `kift mkdir`"
+                )
+            }
+            (None, _) => format!("{local} to {remote:?}: {failure}{}", advice(failure)),
         });
     }
 
