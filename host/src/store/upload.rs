@@ -71,7 +71,12 @@ impl Upload {
             Some((EntryKind::File, _)) | None => {}
         }
         let access = Access::WRITE_OK | Access::EXEC_OK;
-        accessat(&folder, ".", access, AtFlags::EACCESS).map_err(reason)?;
+        // Where the question itself fails (faccessat2 is younger than openat2), commit decides.
+        if let Err(error @ (Errno::ACCESS | Errno::ROFS)) =
+            accessat(&folder, ".", access, AtFlags::EACCESS)
+        {
+            return Err(reason(error));
+        }
         if let Some(size) = put.size
             && root.space()?.is_some_and(|space| space.free < size)
         {
@@ -146,9 +151,8 @@ impl Upload {
         let (folder, name) = root.locate(path)?;
         let suffix = match self.conflict {
             Conflict::Replace => {
-                if let Some((EntryKind::Directory, _)) = root.look(&folder, name)? {
-                    return Err(Code::IsDirectory);
-                }
+                // Of what is not served nothing gives way. Over a directory the kernel renames no file.
+                root.look(&folder, name)?;
                 let workshop = root.workshop()?;
                 renameat(&workshop.dir, &self.partial.name, &folder, name).map_err(reason)?;
                 0

@@ -57,6 +57,18 @@ fn links_to_files_and_directories() {
 }
 
 #[test]
+fn a_link_that_appears_during_an_upload() {
+    let mut f = Fixture::new();
+    f.put("other", b"other", Conflict::Replace).unwrap();
+    f.begin("a", &put(Conflict::Replace)).unwrap();
+    symlink("other", f.at("a")).unwrap();
+    assert_eq!(f.commit(0), Err(Code::NotRegular));
+    assert!(f.at("a").is_symlink());
+    assert_eq!(f.on_disk("other"), "other");
+    assert!(f.partials().is_empty());
+}
+
+#[test]
 fn fifos_and_sockets() {
     let mut f = Fixture::new();
     mkfifoat(CWD, f.at("fifo"), Mode::RUSR | Mode::WUSR).unwrap();
