@@ -1,0 +1,67 @@
+//! A device that asks.
+
+use core::hint::black_box;
+
+use kift_core::driver::{Blocking, Step};
+use kift_core::session::Requester;
+use kift_core::storage::RequestId;
+use kift_core::wire::{Ask, Code, Conflict, Digest, Put, Request, Timestamp, TransferId};
+
+use crate::bare::{any, any_text};
+use crate::world::{BUFFER_LEN, Port, Stream, any_config, any_u64, now, place};
+
+/// Sends requests of every kind until the session is over.
+pub fn ask() {
+    let rx: &'static mut [u8] = place!(REQUESTER_RX: [u8; BUFFER_LEN] = [0; BUFFER_LEN]);
+    let tx: &'static mut [u8] = place!(REQUESTER_TX: [u8; BUFFER_LEN] = [0; BUFFER_LEN]);
+    let Ok(session) = Requester::<_, 8>::new(rx, tx, &any_config()) else { return };
+    let session = place!(REQUESTER: Requester<&'static mut [u8], 8> = session);
+    let mut driver = Blocking::with_read_ready(Stream);
+    loop {
+        match driver.step(session, &mut Port, now()) {
+            Step::Closed(result) => {
+                let _ = black_box(result);
+                return;
+            }
+            Step::Moved | Step::Waited => {}
+        }
+        match any() {
+            0 => {
+                let _ = black_box(session.request(&any_request()));
+            }
+            1 => {
+                let _ = black_box(session.stop(RequestId(any())));
+            }
+            2 => session.abort(Code::from(any() as u8)),
+            _ => {
+                black_box((session.is_idle(), session.requests_open(), session.uploading()));
+            }
+        }
+    }
+}
+
+fn any_request() -> Request<'static> {
+    let path = any_text();
+    match any() {
+        0 => Request::Stat { path, digest: any() == 0 },
+        1 => Request::List { path, after: any_text() },
+        2 => Request::Put(Put {
+            path,
+            transfer: TransferId(black_box([0; 16])),
+            size: (any() == 0).then(any_u64),
+            modified: (any() == 0).then(|| Timestamp(any_u64() as i64)),
+            conflict: black_box(Conflict::Replace),
+            ask: match any() {
+                0 => Ask::Now,
+                1 => Ask::Time,
+                _ => Ask::Digest(Digest(black_box([0; 32]))),
+            },
+        }),
+        3 => Request::Get { path, first: any(), count: (any() == 0).then(any) },
+        4 => Request::Delete { path },
+        5 => Request::Rename { from: path, to: any_text(), replace: any() == 0 },
+        6 => Request::MakeDirectory { path },
+        7 => Request::Space,
+        _ => Request::Goodbye,
+    }
+}

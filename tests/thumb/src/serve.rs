@@ -1,0 +1,107 @@
+//! A device that serves.
+
+use core::hint::black_box;
+
+use kift_core::driver::{Blocking, Step};
+use kift_core::session::Responder;
+use kift_core::storage::{Outcome, Page, RequestId, Store};
+use kift_core::wire::{Code, Entry, EntryKind, Meta, Path, Put, Space, Timestamp};
+
+use crate::bare::{any, any_text};
+use crate::world::{BUFFER_LEN, Port, Stream, any_config, any_u64, now, outcome, place};
+
+/// Serves one session.
+pub fn serve() {
+    let rx: &'static mut [u8] = place!(RESPONDER_RX: [u8; BUFFER_LEN] = [0; BUFFER_LEN]);
+    let tx: &'static mut [u8] = place!(RESPONDER_TX: [u8; BUFFER_LEN] = [0; BUFFER_LEN]);
+    let Ok(session) = Responder::new(rx, tx, &any_config()) else { return };
+    let session = place!(RESPONDER: Responder<&'static mut [u8]> = session);
+    let mut driver = Blocking::with_read_ready(Stream);
+    loop {
+        match driver.step(session, &mut Port, now()) {
+            Step::Closed(result) => {
+                let _ = black_box(result);
+                return;
+            }
+            Step::Moved | Step::Waited => {}
+        }
+        match any() {
+            0 => session.shut_down(),
+            1 => session.abort(Code::from(any() as u8)),
+            _ => {
+                black_box(session.is_idle());
+            }
+        }
+    }
+}
+
+fn any_meta() -> Meta {
+    Meta {
+        kind: if any() == 0 { EntryKind::File } else { EntryKind::Directory },
+        size: any_u64(),
+        modified: (any() == 0).then(|| Timestamp(any_u64() as i64)),
+    }
+}
+
+impl Store for Port {
+    fn begin(&mut self, request: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<()> {
+        black_box((request, path, put));
+        outcome(|| ())
+    }
+
+    fn open(&mut self, request: RequestId, path: Path<'_>) -> Outcome<Meta> {
+        black_box((request, path));
+        outcome(any_meta)
+    }
+
+    fn close(&mut self, request: RequestId) {
+        black_box(request);
+    }
+
+    fn stat(&mut self, request: RequestId, path: Path<'_>) -> Outcome<Meta> {
+        black_box((request, path));
+        outcome(any_meta)
+    }
+
+    fn open_directory(&mut self, request: RequestId, path: Path<'_>, after: &str) -> Outcome<()> {
+        black_box((request, path, after));
+        outcome(|| ())
+    }
+
+    fn read_directory(&mut self, request: RequestId, page: &mut Page<'_>) -> Outcome<bool> {
+        black_box(request);
+        while page.push(&Entry { name: any_text(), meta: any_meta() }) {}
+        outcome(|| any() == 0)
+    }
+
+    fn close_directory(&mut self, request: RequestId) -> u64 {
+        black_box(request);
+        any_u64()
+    }
+
+    fn delete(&mut self, request: RequestId, path: Path<'_>) -> Outcome<()> {
+        black_box((request, path));
+        outcome(|| ())
+    }
+
+    fn rename(
+        &mut self,
+        request: RequestId,
+        from: Path<'_>,
+        to: Path<'_>,
+        replace: bool,
+    ) -> Outcome<()> {
+        black_box((request, from, to, replace));
+        outcome(|| ())
+    }
+
+    fn make_directory(&mut self, request: RequestId, path: Path<'_>) -> Outcome<()> {
+        black_box((request, path));
+        outcome(|| ())
+    }
+
+    fn space(&mut self, request: RequestId) -> Outcome<Space> {
+        black_box(request);
+        outcome(|| Space { free: any_u64(), total: any_u64(), file_size_max: any_u64() })
+    }
+}
