@@ -29,7 +29,7 @@
 //! }
 //! ```
 //!
-//! [`driver::step`] is one turn of this loop over `embedded_io::{Read, Write}`; most programs need
+//! [`Blocking::step`](driver::Blocking::step) is one turn of this loop over `embedded_io::{Read, Write}`; most programs need
 //! nothing else. Between turns a requester's application may send another
 //! [`request`](session::Requester::request).
 

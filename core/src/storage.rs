@@ -42,7 +42,8 @@ impl fmt::Display for RequestId {
 /// The contents of files, read and written in order.
 pub trait Files {
     /// Fills `buf` from the open source, from byte `at` of the file on; fewer bytes mean that the
-    /// file ends there. `at` grows without gaps.
+    /// file ends there. `at` grows without gaps. Where it was pending, `buf` may be another and of
+    /// another length when it is offered again.
     ///
     /// # Errors
     /// What the reader of the file is told.
@@ -64,7 +65,8 @@ pub trait Files {
     /// not there before; `abort` is not called.
     fn commit(&mut self, request: RequestId, size: u64, root: Digest) -> Outcome<u32>;
 
-    /// What was written for this request is worth nothing.
+    /// What was written for this request is worth nothing. An operation on it that is pending is
+    /// not offered again; there may be nothing else.
     fn abort(&mut self, request: RequestId);
 
     /// Something happened that the application may want to know.

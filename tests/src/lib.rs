@@ -1,1 +1,13 @@
-//! What the tests share.
+//! What the tests share: a store and an application in memory, a simulated link between two ends,
+//! a peer that sends whatever it is told to, pipes that block, and the real programs.
+
+pub mod app;
+pub mod busy;
+pub mod dial;
+pub mod link;
+pub mod machine;
+pub mod memory;
+pub mod pair;
+pub mod pipe;
+pub mod raw;
+pub mod rng;

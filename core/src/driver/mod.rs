@@ -11,16 +11,14 @@
 //! "Written" means handed to the stream's own buffers, never acknowledged. A session's deadlines
 //! are looked at between calls: a stream that never returns forfeits them.
 
-
 #[cfg(feature = "nal")]
 mod nal;
 
 use core::task::Poll;
 
-use embedded_io::{Error as _, ErrorKind, Read, ReadReady, Write};
+use embedded_io::{Error as _, ErrorKind, ErrorType, Read, ReadReady, Write};
 #[cfg(feature = "nal")]
 pub use nal::{NalError, NalStream};
-
 
 use crate::session::{Action, Error, Perform};
 use crate::time::Instant;
@@ -37,13 +35,16 @@ pub enum Step {
     Closed(Result<(), Error>),
 }
 
+/// Whether a read would give something at once.
+type ReadReadyFn<T> = fn(&mut T) -> Result<bool, <T as ErrorType>::Error>;
+
 /// The blocking driver: sessions over a stream whose calls return within a tick.
 ///
 /// One thread can drive several sessions, by a round of [`step`](Self::step)s.
 #[derive(Debug)]
-pub struct Blocking<T: embedded_io::ErrorType> {
+pub struct Blocking<T: ErrorType> {
     stream: T,
-    read_ready: Option<fn(&mut T) -> Result<bool, T::Error>>,
+    read_ready: Option<ReadReadyFn<T>>,
     /// The stream takes nothing more; what it still gives may say why.
     broken: bool,
 }

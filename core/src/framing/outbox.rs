@@ -95,3 +95,91 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Outbox<B> {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secure::crc32c;
+    use crate::wire::{Kind, Prefix, Record};
+
+    const OVERHEAD: usize = HEADER_LEN + 4;
+
+    fn records() -> Records {
+        Records::plain(crc32c)
+    }
+
+    /// Queues a frame with `payload`; false where it does not fit.
+    fn push(outbox: &mut Outbox<[u8; 64]>, request: u16, payload: &[u8]) -> bool {
+        outbox.push(Header::new(Kind::Close, request), &mut records(), |buf| {
+            (buf.len() >= payload.len()).then(|| bytes::copy(buf, payload))
+        })
+    }
+
+    #[test]
+    fn frames_go_back_to_back() {
+        let mut outbox = Outbox::new([0; 64]);
+        assert!(outbox.is_empty());
+        assert!(push(&mut outbox, 1, b"one") && push(&mut outbox, 2, b""));
+        let (first, second) = outbox.unsent().split_at(OVERHEAD + 3);
+        assert_eq!((&first[HEADER_LEN..][..3], second.len()), (&b"one"[..], OVERHEAD));
+        for (number, frame) in [(1, first), (2, second)] {
+            assert_eq!(Header::parse(frame), Some(Header::new(Kind::Close, number)));
+            let len = (frame.len() - PREFIX_LEN) as u16;
+            assert_eq!(Prefix::parse(frame), Ok(Some(Prefix { len, record: Record::Plain })));
+            let (body, crc) = frame.split_at(frame.len() - 4);
+            assert_eq!(crc, crc32c(body).to_le_bytes());
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_changes_nothing() {
+        let mut outbox = Outbox::new([0; 64]);
+        assert_eq!(outbox.room(&records()), Some(48));
+        assert!(push(&mut outbox, 1, &[1; 30]));
+        assert_eq!(outbox.room(&records()), Some(2));
+        assert!(!push(&mut outbox, 2, &[2; 3]));
+        assert_eq!(outbox.unsent().len(), OVERHEAD + 30);
+        assert!(push(&mut outbox, 2, &[2; 2]));
+        assert_eq!(outbox.room(&records()), None);
+        assert!(!push(&mut outbox, 3, &[]));
+        assert!(outbox.payload_mut(1, &records()).is_empty());
+        assert_eq!(outbox.unsent().len(), 64);
+    }
+
+    #[test]
+    fn room_comes_back_when_all_is_sent() {
+        let mut outbox = Outbox::new([0; 64]);
+        assert!(push(&mut outbox, 1, &[7; 48]));
+        outbox.advance(60);
+        assert_eq!(outbox.unsent().len(), 4);
+        assert_eq!(outbox.room(&records()), None);
+        outbox.advance(0);
+        outbox.advance(100);
+        assert!(outbox.is_empty() && outbox.unsent().is_empty());
+        assert_eq!(outbox.room(&records()), Some(48));
+    }
+
+    #[test]
+    fn a_payload_is_built_where_it_is_sent_from() {
+        let mut outbox = Outbox::new([0; 64]);
+        assert!(push(&mut outbox, 1, b""));
+        outbox.payload_mut(5, &records()).copy_from_slice(b"chunk");
+        let header = Header { kind: Kind::Data, request: 2, index: 3 };
+        outbox.finish(header, 4, &mut records());
+        let frame = &outbox.unsent()[OVERHEAD..];
+        assert_eq!(Header::parse(frame), Some(header));
+        assert_eq!(&frame[HEADER_LEN..frame.len() - 4], b"chun");
+        // A payload is never longer than there is room for.
+        assert_eq!(outbox.payload_mut(999, &records()).len(), 64 - 3 * OVERHEAD - 4);
+    }
+
+    #[test]
+    fn records_of_the_first_flight_go_as_they_are() {
+        let mut outbox = Outbox::new([0; 16]);
+        let prefix = Prefix { len: 3, record: Record::Handshake };
+        assert!(outbox.push_raw(prefix, b"abc"));
+        assert_eq!(outbox.unsent(), [3, 0, 1, 0, b'a', b'b', b'c']);
+        assert!(!outbox.push_raw(prefix, b"ten bytes!"));
+        assert_eq!(outbox.unsent().len(), 7);
+    }
+}

@@ -54,10 +54,11 @@ impl Records {
 
     /// Checks a whole frame.
     pub(crate) fn open(&mut self, record: Record, frame: &mut [u8]) -> Result<(), Code> {
-        if record != Record::Plain || frame.len() < HEADER_LEN + CRC_LEN {
+        if record != Record::Plain {
             return Err(Code::OutOfOrder);
         }
-        let body = frame.len() - CRC_LEN;
+        let body = frame.len().checked_sub(CRC_LEN).filter(|body| *body >= HEADER_LEN);
+        let body = body.ok_or(Code::Malformed)?;
         let crc = (self.checksum)(bytes::part(frame, 0, body));
         if bytes::u32_at(frame, body) == Some(crc) { Ok(()) } else { Err(Code::Corrupt) }
     }

@@ -20,9 +20,13 @@ pub(super) const ANSWER_LEN_MAX: usize = FRAME_OVERHEAD + 56;
 /// Bytes of a stop as a frame.
 pub(super) const STOP_LEN: usize = FRAME_OVERHEAD + 1;
 
+/// Bytes of a progress report as a frame.
+pub(super) const PROGRESS_LEN: usize = FRAME_OVERHEAD + 11;
+
 /// Bytes that grants of credit and progress can take in the room of a peer that is not reading:
-/// two of each, since it must read before it can spend a third.
-const GRANTS_LEN: usize = 4 * (FRAME_OVERHEAD + 11);
+/// two of each, since it must read before it can spend a third; and the progress that went with
+/// the grant it read last.
+const GRANTS_LEN: usize = 5 * PROGRESS_LEN;
 
 /// Bytes of `room` that answers may take: a quarter is for `Working`, a little for grants.
 pub(super) fn room_for_answers(room: u32) -> usize {
@@ -81,8 +85,12 @@ pub(super) struct Link<B> {
     working_len: usize,
     /// Something waits in the outbox that should not wait for more.
     urgent: bool,
-    /// How the session ended, and when.
-    end: Option<(Result<(), Error>, Instant)>,
+    /// How the session ended.
+    end: Option<Result<(), Error>>,
+    /// When it began to send its last bytes.
+    ended: Option<Instant>,
+    /// The reason that the peer has not been told yet.
+    farewell: Option<Code>,
     eof: bool,
 }
 
@@ -126,6 +134,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
             working_len: 0,
             urgent: false,
             end: None,
+            ended: None,
+            farewell: None,
             eof: false,
         };
         if config.side == Side::Dialler {
@@ -147,6 +157,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
             self.working_len = 0;
         }
         self.deframer.recv_advance(n);
+    }
+
+    /// Whether more bytes can be taken now.
+    pub(super) fn has_input_room(&self) -> bool {
+        self.end.is_none() && self.deframer.has_room()
     }
 
     pub(super) fn recv_end(&mut self) {
@@ -224,39 +239,43 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
         if self.end.is_some() {
             return;
         }
-        let reason = match error {
+        self.farewell = match error {
             Error::PeerMisbehaved(code) | Error::Closed(code) => Some(code),
             Error::TimedOut => Some(Code::TimedOut),
             Error::PeerClosed(_) | Error::Disconnected => None,
         };
-        if let Some(code) = reason {
-            if self.phase == Phase::FirstFlight && self.side == Side::Listener {
-                self.queue_first_flight(FirstFlight::reply(Err(Refusal(code))));
-            } else {
-                self.queue_signal(0, Signal::Abort(code));
-            }
-        }
-        self.end = Some((Err(error), self.now));
+        self.end = Some(Err(error));
     }
 
     /// The goodbye was answered, or its answer came.
     pub(super) fn end(&mut self) {
         if self.end.is_none() {
-            self.end = Some((Ok(()), self.now));
+            self.end = Some(Ok(()));
         }
     }
 
     /// What is left to do once the session is over: the last bytes, for a while.
     pub(super) fn finish(&mut self) -> Action<'_> {
-        let Some((result, at)) = self.end else { return Action::Wait(None) };
-        let patience = self.now < at.after(self.timeouts.linger);
-        let told = matches!(result, Err(Error::Disconnected)) || self.outbox.is_empty();
-        if told || !patience { Action::Closed(result) } else { self.send() }
+        let Some(result) = self.end else { return Action::Wait(None) };
+        // A slow link may take long for a full buffer, as long as it takes some.
+        let since = self.moved.max(*self.ended.get_or_insert(self.now));
+        let patience = self.now < since.after(self.timeouts.linger);
+        if let Some(code) = self.farewell
+            && self.queue_farewell(code)
+        {
+            self.farewell = None;
+        }
+        let gone = matches!(result, Err(Error::Disconnected | Error::PeerClosed(_)));
+        if gone || self.outbox.is_empty() || !patience {
+            Action::Closed(result)
+        } else {
+            self.send()
+        }
     }
 
     // Frames in.
 
-    /// Opens frames as they come until one is a signal that concerns a request.
+    /// Opens frames as they come until one is a signal that concerns more than credit.
     pub(super) fn next_signal(&mut self) -> Option<(u16, Signal)> {
         while self.end.is_none() {
             match self.open_next() {
@@ -306,7 +325,6 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
                 match signal {
                     Signal::Credit(limit) if self.allowance.raise(limit) => Ok(Opened::Frame),
                     Signal::Credit(_) => Err(Error::PeerMisbehaved(Code::OutOfOrder)),
-                    Signal::Abort(code) => Err(Error::PeerClosed(code)),
                     other => Ok(Opened::Signal(request, other)),
                 }
             }
@@ -325,7 +343,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
                 self.queue_first_flight(reply);
                 self.phase = Phase::Hello;
                 if let Err(Refusal(code)) = verdict {
-                    self.end = Some((Err(Error::PeerMisbehaved(code)), self.now));
+                    self.end = Some(Err(Error::PeerMisbehaved(code)));
                     return Ok(Opened::Nothing);
                 }
                 self.queue_hello();
@@ -364,9 +382,18 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
 
     // Frames out.
 
-    fn queue_first_flight(&mut self, flight: FirstFlight) {
+    fn queue_first_flight(&mut self, flight: FirstFlight) -> bool {
         let (prefix, body) = flight.emit();
-        self.outbox.push_raw(prefix, &body);
+        self.outbox.push_raw(prefix, &body)
+    }
+
+    /// Queues why the session ends; false where that does not fit now.
+    fn queue_farewell(&mut self, code: Code) -> bool {
+        if self.phase == Phase::FirstFlight && self.side == Side::Listener {
+            self.queue_first_flight(FirstFlight::reply(Err(Refusal(code))))
+        } else {
+            self.queue_signal(0, Signal::Abort(code))
+        }
     }
 
     fn queue_hello(&mut self) {
@@ -389,6 +416,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
     }
 
     pub(super) fn queue_close(&mut self, request: u16, close: &Close) -> bool {
+        self.worked = None;
         let header = Header::new(Kind::Close, request);
         self.outbox.push(header, &mut self.records, |buf| close.encode(buf))
     }

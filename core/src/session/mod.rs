@@ -42,8 +42,8 @@ pub trait Session {
     /// `n` bytes were read into [`recv_slice`](Self::recv_slice).
     fn recv_advance(&mut self, n: usize);
 
-    /// Whether no whole frame is left to act on, so that reading ahead would help: a stop may have
-    /// come while this end was sending or hashing.
+    /// Whether reading ahead would help: no whole frame is left to act on, or a stop may come while
+    /// this end is sending or hashing.
     fn wants_input(&self) -> bool;
 
     /// The peer will send nothing more.
@@ -270,7 +270,7 @@ pub struct Timeouts {
     pub stall: Duration,
     /// Without a byte either way, while no request is open.
     pub idle: Duration,
-    /// For the last bytes, once the session is over.
+    /// Without a byte taken, for the last bytes once the session is over.
     pub linger: Duration,
     /// Between two reports that work goes on.
     pub working: Duration,

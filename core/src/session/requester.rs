@@ -6,8 +6,8 @@ use core::task::Poll;
 use heapless::Deque;
 
 use super::link::{
-    ANSWER_LEN_MAX, FRAME_OVERHEAD, Link, STOP_LEN, Waiting, misbehaved, room_for_answers,
-    room_for_requests,
+    ANSWER_LEN_MAX, FRAME_OVERHEAD, Link, PROGRESS_LEN, STOP_LEN, Waiting, misbehaved,
+    room_for_answers, room_for_requests,
 };
 use super::{
     Action, BuffersTooSmall, Config, Error, Event, Failure, Perform, Reply, Session,
@@ -48,6 +48,8 @@ impl core::error::Error for RequestError {}
 enum Expect {
     Done,
     Stat,
+    /// A stat with its digest.
+    Hash,
     Listed,
     Space,
     Stored,
@@ -56,9 +58,10 @@ enum Expect {
 }
 
 impl Expect {
-    /// Whether its answer is a stream that may block the responder.
+    /// Whether the responder may block while it answers: by data, by pages, or by reports on a
+    /// hash that takes as long as it takes.
     fn is_stream(self) -> bool {
-        matches!(self, Self::Listed | Self::Sending { .. })
+        matches!(self, Self::Listed | Self::Sending { .. } | Self::Hash)
     }
 }
 
@@ -67,16 +70,28 @@ impl Expect {
 struct Open {
     id: RequestId,
     expect: Expect,
-    /// Bytes of its frame.
-    len: u16,
+    /// [`Requester::written`] behind its frame.
+    end: u32,
     stopped: bool,
+    /// Why its upload was broken off here.
+    fault: Option<Code>,
+}
+
+impl Open {
+    /// Bytes that may yet be sent for it, whatever the responder does: a stop, and a receipt.
+    fn len_owed(&self) -> usize {
+        let stop = if self.stopped { 0 } else { STOP_LEN };
+        let receipt = if matches!(self.expect, Expect::Sending { .. }) { PROGRESS_LEN } else { 0 };
+        stop + receipt
+    }
 }
 
 /// The upload whose data are not fully queued.
 #[derive(Debug, Clone, Copy)]
 enum Upload {
     None,
-    /// Until the responder says `Ready`.
+    /// Until the responder answers, even if it was stopped: nothing may be sent behind it that
+    /// could block while the responder reports on a hash.
     Asked { id: RequestId, size: Option<u64> },
     Sending { id: RequestId, sender: Sender },
     /// Its close is to be queued.
@@ -89,7 +104,7 @@ enum Download {
     None,
     Receiving { id: RequestId, receiver: Receiver },
     /// It failed here; what still comes is discarded up to its close.
-    Discarding { id: RequestId, code: Code, stop_sent: bool },
+    Discarding { id: RequestId, code: Code },
 }
 
 /// What [`Perform::perform`] is to do next for what came in.
@@ -123,6 +138,8 @@ pub struct Requester<B, const N: usize> {
     /// The number of the request sent last.
     last: RequestId,
     open: Deque<Open, N>,
+    /// Bytes of requests, stops and receipts at their longest, modulo 2^32.
+    written: u32,
     upload: Upload,
     download: Download,
     due: Due,
@@ -130,6 +147,8 @@ pub struct Requester<B, const N: usize> {
     parked: bool,
     opened: bool,
     goodbye: bool,
+    /// The peer is about to close the link; what it said before that still counts.
+    aborted: Option<Code>,
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
@@ -143,12 +162,14 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
             hasher: Hasher::new(),
             last: RequestId(0),
             open: Deque::new(),
+            written: 0,
             upload: Upload::None,
             download: Download::None,
             due: Due::Nothing,
             parked: false,
             opened: false,
             goodbye: false,
+            aborted: None,
         })
     }
 
@@ -176,11 +197,13 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
         if behind.is_some() && matches!(request, Request::Put(_)) {
             return Err(RequestError::Later);
         }
+        let id = RequestId(self.last.0.wrapping_add(1));
+        let expect = expectation(request);
+        let mut open = Open { id, expect, end: 0, stopped: false, fault: None };
         let room = behind.map(|behind| {
             room_for_requests(self.link.theirs().reply_room)
-                .saturating_sub(behind + FRAME_OVERHEAD + STOP_LEN)
+                .saturating_sub(behind + FRAME_OVERHEAD + open.len_owed())
         });
-        let id = RequestId(self.last.0.wrapping_add(1));
         let mut len = 0;
         let queued = self.link.queue_request(id.low(), |buf| {
             len = request.encode(buf)?;
@@ -189,13 +212,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
         if !queued {
             return Err(RequestError::Later);
         }
+        // The deadline of its answer begins now, however long the session was idle.
+        self.link.touch();
         self.last = id;
-        let open = Open {
-            id,
-            expect: expectation(request),
-            len: (len + FRAME_OVERHEAD) as u16,
-            stopped: false,
-        };
+        self.count_written(len + FRAME_OVERHEAD);
+        open.end = self.written;
         // There is room: `is_full` was asked above.
         let _ = self.open.push_back(open);
         self.goodbye = matches!(request, Request::Goodbye);
@@ -224,18 +245,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
             Upload::Closing { id: closing, .. } if closing == id => return Ok(()),
             _ => {}
         }
-        let Some(open) = self.open.iter_mut().find(|open| open.id == id) else { return Ok(()) };
-        if open.stopped {
-            return Ok(());
-        }
-        if !self.link.queue_signal(id.low(), Signal::Stop) {
-            return Err(RequestError::Later);
-        }
-        open.stopped = true;
-        if matches!(self.upload, Upload::Asked { id: asked, .. } if asked == id) {
-            self.upload = Upload::None;
-        }
-        Ok(())
+        if self.queue_stop(id) { Ok(()) } else { Err(RequestError::Later) }
     }
 
     /// Ends the session at once; whatever is under way is lost, and the peer is told.
@@ -274,18 +284,30 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
         if too_long { Err(Code::NameTooLong) } else { Ok(()) }
     }
 
-    /// Bytes of the open requests behind the first get or list, and of a stop for each; none where
-    /// there is no such.
+    /// Bytes that the responder may find no time to read while it answers the first stream: what
+    /// was sent behind that request, for others that are over too, and what may yet be. None where
+    /// no stream is open.
     fn len_behind_stream(&self) -> Option<usize> {
-        let mut behind = None;
-        for open in &self.open {
-            match &mut behind {
-                Some(len) => *len += usize::from(open.len) + STOP_LEN,
-                None if open.expect.is_stream() => behind = Some(STOP_LEN),
-                None => {}
+        let mut open = self.open.iter().skip_while(|open| !open.expect.is_stream()).peekable();
+        let sent = self.written.wrapping_sub(open.peek()?.end);
+        Some(open.fold(sent as usize, |len, open| len.saturating_add(open.len_owed())))
+    }
+
+    fn count_written(&mut self, len: usize) {
+        self.written = self.written.wrapping_add(len as u32);
+    }
+
+    /// Queues a stop of `id` if it is open and has none; false where that does not fit now.
+    fn queue_stop(&mut self, id: RequestId) -> bool {
+        let Some(open) = self.open.iter_mut().find(|open| open.id == id) else { return true };
+        if !open.stopped {
+            open.stopped = self.link.queue_signal(id.low(), Signal::Stop);
+            if !open.stopped {
+                return false;
             }
+            self.count_written(STOP_LEN);
         }
-        behind
+        true
     }
 
     fn waiting(&self) -> Waiting {
@@ -301,6 +323,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
     // What comes in.
 
     fn handle_signal(&mut self, request: u16, signal: Signal) {
+        if let Signal::Abort(code) = signal {
+            self.aborted = Some(code);
+            return;
+        }
         let Some(id) = self.open.iter().map(|open| open.id).find(|id| id.low() == request) else {
             return;
         };
@@ -370,7 +396,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
                     return Err(Error::PeerMisbehaved(Code::OutOfOrder));
                 }
                 self.refuse_upload(id);
-                self.finish(id, Err(Failure::Peer(code)));
+                let failure = match open.fault {
+                    Some(fault) if code == Code::Cancelled => Failure::Local(fault),
+                    _ => Failure::Peer(code),
+                };
+                self.finish(id, Err(failure));
                 return Ok(());
             }
             (Expect::Done, Answer::Done) => Reply::Done,
@@ -378,20 +408,24 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
                 self.finish(id, Ok(Reply::Done));
                 return Ok(());
             }
-            (Expect::Stat, Answer::Stat { meta, digest }) => Reply::Stat { meta, digest },
+            (Expect::Stat | Expect::Hash, Answer::Stat { meta, digest }) => {
+                Reply::Stat { meta, digest }
+            }
             (Expect::Listed, Answer::Listed { entries, skipped }) => {
                 Reply::Listed { entries, skipped }
             }
             (Expect::Space, Answer::Space(space)) => Reply::Space(space),
             (Expect::Stored, Answer::Ready { from: 0, .. }) => {
                 return match self.upload {
+                    Upload::Asked { id: asked, .. } if asked == id && open.stopped => {
+                        self.upload = Upload::None;
+                        Ok(())
+                    }
                     Upload::Asked { id: asked, size } if asked == id => {
                         let sender = Sender::start(0, size, &mut self.hasher);
                         self.upload = Upload::Sending { id, sender };
                         Ok(())
                     }
-                    // It was stopped in the meantime.
-                    _ if open.stopped => Ok(()),
                     _ => Err(Error::PeerMisbehaved(Code::OutOfOrder)),
                 };
             }
@@ -401,7 +435,6 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
                 self.upload = Upload::None;
                 Reply::Unchanged
             }
-            (Expect::Stored, Answer::Unchanged) if open.stopped => Reply::Unchanged,
             (Expect::Stored, Answer::Stored { size, root, suffix })
                 if self.uploading() != Some(id) =>
             {
@@ -455,7 +488,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
             (Download::Receiving { id, .. }, Close::Reset(code)) => {
                 self.due = Due::Abort { id, failure: Failure::Peer(code) };
             }
-            (Download::Discarding { id, code, .. }, _) => {
+            (Download::Discarding { id, code }, _) => {
                 self.download = Download::None;
                 self.finish(id, Err(Failure::Local(code)));
             }
@@ -475,6 +508,14 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
         }
     }
 
+    /// The source of the upload failed: what was begun is closed.
+    fn fail_upload(&mut self, id: RequestId, code: Code) {
+        self.upload = Upload::Closing { id, close: Close::Reset(code) };
+        if let Some(open) = self.open.iter_mut().find(|open| open.id == id) {
+            open.fault = Some(code);
+        }
+    }
+
     /// The first open request is over.
     fn finish(&mut self, id: RequestId, result: Result<Reply, Failure>) {
         self.open.pop_front();
@@ -485,10 +526,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
 
     /// Queues what needs no port, and says whether the port has data to read.
     fn prepare(&mut self) -> bool {
-        if let Download::Discarding { id, stop_sent, .. } = &mut self.download
-            && !*stop_sent
-        {
-            *stop_sent = self.link.queue_signal(id.low(), Signal::Stop);
+        if let Download::Discarding { id, .. } = self.download {
+            self.queue_stop(id);
         }
         if self.link.grant()
             && let Download::Receiving { id, receiver } = self.download
@@ -519,7 +558,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
     fn read<P: Files>(&mut self, port: &mut P) -> Poll<()> {
         let Upload::Sending { id, mut sender } = self.upload else { return Poll::Ready(()) };
         if sender.is_exhausted() {
-            self.upload = Upload::Closing { id, close: Close::Reset(Code::TooLarge) };
+            self.fail_upload(id, Code::TooLarge);
             return Poll::Ready(());
         }
         let len = sender.next_len(self.link.batch(), self.link.credit());
@@ -531,22 +570,24 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
         let n = match outcome {
             Ok(n) => n,
             Err(code) => {
-                self.upload = Upload::Closing { id, close: Close::Reset(code) };
+                self.fail_upload(id, code);
                 return Poll::Ready(());
             }
         };
         let ended = n < buf.len();
-        if n > 0 && !(ended && !sender.is_open_ended()) {
+        if n > 0 && (!ended || sender.is_open_ended()) {
             let header = Header { kind: Kind::Data, request: id.low(), index: sender.index() };
             sender.advance(buf.get(..n).unwrap_or(&[]), &mut self.hasher);
             self.link.finish_frame(header, n);
         }
-        self.upload = match (ended, sender.is_open_ended()) {
-            (false, _) => Upload::Sending { id, sender },
-            (true, true) => Upload::Closing { id, close: sender.end(&self.hasher) },
+        match (ended, sender.is_open_ended()) {
+            (false, _) => self.upload = Upload::Sending { id, sender },
+            (true, true) => {
+                self.upload = Upload::Closing { id, close: sender.end(&self.hasher) };
+            }
             // The source has become shorter than was declared.
-            (true, false) => Upload::Closing { id, close: Close::Reset(Code::Changed) },
-        };
+            (true, false) => self.fail_upload(id, Code::Changed),
+        }
         Poll::Ready(())
     }
 
@@ -598,7 +639,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
                 // The sender's receipt. Where it does not fit now the sender goes without it.
                 let received = u32::try_from(size.div_ceil(CHUNK as u64)).unwrap_or(u32::MAX);
                 let receipt = Signal::Progress { received, durable: received };
-                self.link.queue_signal(id.low(), receipt);
+                if self.link.queue_signal(id.low(), receipt) {
+                    self.count_written(PROGRESS_LEN);
+                }
                 Ok(Reply::Got { size, root, suffix })
             }
             Poll::Ready(Err(code)) => Err(Failure::Local(code)),
@@ -646,12 +689,17 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Session for Requester<B, N> {
                 };
             }
             while matches!(self.due, Due::Nothing) && !self.link.is_over() {
-                if let Some((request, signal)) = self.link.next_signal() {
+                if self.aborted.is_none()
+                    && let Some((request, signal)) = self.link.next_signal()
+                {
                     self.handle_signal(request, signal);
                 } else if self.link.is_open() && !self.opened {
                     self.opened = true;
                     self.due = Due::Event(Event::Opened(*self.link.theirs()));
                 } else if !self.handle_front() {
+                    if let Some(code) = self.aborted {
+                        self.link.fail(Error::PeerClosed(code));
+                    }
                     break;
                 }
             }
@@ -662,14 +710,16 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Session for Requester<B, N> {
                 self.link.end();
                 continue;
             }
-            let readable = self.prepare();
-            if self.link.is_urgent() {
+            // To a peer that is about to close the link nothing more is said.
+            let speaks = self.aborted.is_none();
+            let readable = speaks && self.prepare();
+            if speaks && self.link.is_urgent() {
                 return self.link.send();
             }
             if !self.parked && (readable || !matches!(self.due, Due::Nothing)) {
                 return Action::Perform;
             }
-            if self.link.has_output() {
+            if speaks && self.link.has_output() {
                 return self.link.send();
             }
             self.parked = false;
@@ -712,7 +762,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, P: Files> Perform<P> for Requ
             Due::Commit { id, size, root } => self.commit(id, size, root, port),
             Due::Drop { id, code } => {
                 port.abort(id);
-                self.download = Download::Discarding { id, code, stop_sent: false };
+                self.download = Download::Discarding { id, code };
                 self.due = Due::Nothing;
                 Poll::Ready(())
             }
@@ -730,7 +780,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, P: Files> Perform<P> for Requ
 
 fn expectation(request: &Request<'_>) -> Expect {
     match *request {
-        Request::Stat { .. } => Expect::Stat,
+        Request::Stat { digest: false, .. } => Expect::Stat,
+        Request::Stat { digest: true, .. } => Expect::Hash,
         Request::List { .. } => Expect::Listed,
         Request::Put(_) => Expect::Stored,
         Request::Get { first, count, .. } => Expect::Sending { first, count },

@@ -9,7 +9,7 @@ use crate::time::Instant;
 use crate::transfer::{Fault, Hasher, Receiver, Sender, root};
 use crate::wire::{
     Answer, Ask, CHUNK, Close, Code, DecodeError, Digest, EntryKind, FILE_SIZE_MAX, Header, Kind, Meta, Path, Put,
-    Request, Role, SIGNAL_LEN_MAX, Signal,
+    Request, Role, Signal,
 };
 
 /// What the session is doing. Each state but `Idle` belongs to one request.
@@ -34,7 +34,9 @@ enum Task {
     List { id: RequestId, entries: u64 },
     /// A listing's directory is to be closed.
     EndList { id: RequestId, entries: u64, failed: Option<Code> },
-    /// A file is read for its hash.
+    /// The file of the request in front is to be opened for its hash.
+    Open { id: RequestId, purpose: Purpose },
+    /// It is read for its hash.
     Hash { id: RequestId, purpose: Purpose, meta: Meta, at: u64 },
 }
 
@@ -121,15 +123,17 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
                 self.notice = Some(Event::Progress { request, received, durable });
             }
             Signal::Stop => self.handle_stop(request),
+            Signal::Abort(code) => self.link.fail(Error::PeerClosed(code)),
             // A requester has no work to report, and the link has dealt with the rest.
-            Signal::Working { .. } | Signal::Credit(_) | Signal::Abort(_) => {
+            Signal::Working { .. } | Signal::Credit(_) => {
                 self.link.fail(Error::PeerMisbehaved(Code::OutOfOrder));
             }
         }
     }
 
     /// The requester wants no more of a request: the one under way, one that waits in the queue, or
-    /// one that is over.
+    /// one that is over. A request in front keeps the mark until what it began can be stopped: see
+    /// [`perform`](Perform::perform).
     fn handle_stop(&mut self, request: u16) {
         self.link.stop_queued(request);
         let stops = |id: RequestId| id.low() == request;
@@ -205,13 +209,13 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
                 self.link.fail(misbehaved(error));
                 return false;
             }
-            Ok(_) if front.stopped => Err(Code::Cancelled),
             Ok(Request::Goodbye) => {
                 self.link.pop();
                 self.answer(id, &Answer::Done);
                 self.link.end();
                 return true;
             }
+            Ok(_) if front.stopped => Err(Code::Cancelled),
             Ok(request) => request.paths().map(|_| ()),
         };
         match verdict {
@@ -270,6 +274,15 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
         self.link.front().is_some_and(|front| front.header.kind == Kind::Data)
     }
 
+    /// The request under way, if it is still in front and was stopped since its turn came.
+    fn stopped_in_front(&self) -> Option<RequestId> {
+        let stopped = self.link.front().is_some_and(|front| front.stopped);
+        match self.task {
+            Task::Request(id) | Task::Begin(id) | Task::Open { id, .. } if stopped => Some(id),
+            _ => None,
+        }
+    }
+
     /// The request under way.
     fn current(&self) -> Option<RequestId> {
         match self.task {
@@ -283,6 +296,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
             | Task::Finish { id, .. }
             | Task::List { id, .. }
             | Task::EndList { id, .. }
+            | Task::Open { id, .. }
             | Task::Hash { id, .. } => Some(id),
         }
     }
@@ -317,10 +331,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
                 len > 0 && (self.link.room() >= len || !self.link.has_output())
             }
             Task::List { .. } => self.link.credit() > 0 && self.link.room() >= CHUNK,
-            // The file is read through what is free of the send buffer, and a signal must fit too.
-            Task::Hash { .. } => self.link.room() >= CHUNK + SIGNAL_LEN_MAX,
+            // The file is read through what is free of the send buffer.
+            Task::Hash { .. } => self.link.room() >= CHUNK,
             Task::Request(_)
             | Task::Begin(_)
+            | Task::Open { .. }
             | Task::Commit { .. }
             | Task::Abort { .. }
             | Task::Finish { .. }
@@ -353,13 +368,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
                         Poll::Ready(Ok(Answer::Unchanged))
                     }
                     (Some(_), Ask::Digest(digest)) => {
-                        let Poll::Ready(opened) = port.open(id, path(put.path)) else {
-                            return Poll::Pending;
-                        };
-                        match opened {
-                            Ok(meta) => self.start_hash(id, Purpose::Compare(digest), meta),
-                            Err(_) => self.task = Task::Begin(id),
-                        }
+                        self.task = Task::Open { id, purpose: Purpose::Compare(digest) };
                         return Poll::Ready(());
                     }
                     _ => {
@@ -370,16 +379,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
             }
             Request::Stat { path: text, digest } => match port.stat(id, path(text)) {
                 Poll::Ready(Ok(meta)) if digest && meta.kind == EntryKind::File => {
-                    let Poll::Ready(opened) = port.open(id, path(text)) else {
-                        return Poll::Pending;
-                    };
-                    match opened {
-                        Ok(meta) => {
-                            self.start_hash(id, Purpose::Stat, meta);
-                            return Poll::Ready(());
-                        }
-                        Err(code) => Poll::Ready(Err(code)),
-                    }
+                    self.task = Task::Open { id, purpose: Purpose::Stat };
+                    return Poll::Ready(());
                 }
                 other => other.map_ok(|meta| Answer::Stat { meta, digest: None }),
             },
@@ -513,9 +514,26 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
         Poll::Ready(())
     }
 
-    fn start_hash(&mut self, id: RequestId, purpose: Purpose, meta: Meta) {
-        self.hasher.reset();
-        self.task = Task::Hash { id, purpose, meta, at: 0 };
+    fn open<S: Store>(&mut self, id: RequestId, purpose: Purpose, port: &mut S) -> Poll<()> {
+        let Some(Ok(Request::Stat { path, .. } | Request::Put(Put { path, .. }))) =
+            self.link.front().map(|f| Request::decode(f.payload))
+        else {
+            return Poll::Ready(());
+        };
+        let path = Path::new(path).unwrap_or(Path::ROOT);
+        let Poll::Ready(opened) = port.open(id, path) else { return Poll::Pending };
+        match (opened, purpose) {
+            (Ok(meta), _) => {
+                self.hasher.reset();
+                self.task = Task::Hash { id, purpose, meta, at: 0 };
+            }
+            (Err(code), Purpose::Stat) => {
+                self.link.pop();
+                self.answer(id, &Answer::Failed(code));
+            }
+            (Err(_), Purpose::Compare(_)) => self.task = Task::Begin(id),
+        }
+        Poll::Ready(())
     }
 
     fn hash<S: Store>(
@@ -526,7 +544,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
         at: u64,
         port: &mut S,
     ) -> Poll<()> {
-        let room = self.link.room().saturating_sub(SIGNAL_LEN_MAX);
+        let room = self.link.room() / CHUNK * CHUNK;
         let left = usize::try_from(meta.size.saturating_sub(at)).unwrap_or(usize::MAX);
         let buf = self.link.payload_mut(room.min(left));
         let Poll::Ready(outcome) = port.read(id, at, buf) else { return Poll::Pending };
@@ -578,9 +596,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
                     return Poll::Pending;
                 }
             }
-            Task::Request(id) | Task::Begin(id) | Task::Receive { id, .. } | Task::Abort { id, .. } => {
-                port.abort(id);
-            }
+            Task::Request(id)
+            | Task::Begin(id)
+            | Task::Open { id, .. }
+            | Task::Receive { id, .. }
+            | Task::Abort { id, .. } => port.abort(id),
             Task::Send { id, .. } | Task::Finish { id, .. } | Task::Hash { id, .. } => {
                 port.close(id);
             }
@@ -604,7 +624,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Session for Responder<B> {
     }
 
     fn wants_input(&self) -> bool {
-        self.link.front().is_none()
+        match self.task {
+            // What waits in front is for later, and a stop may come behind it.
+            Task::Send { .. } | Task::List { .. } | Task::Hash { .. } => self.link.has_input_room(),
+            _ => self.link.front().is_none(),
+        }
     }
 
     fn recv_end(&mut self) {
@@ -668,11 +692,13 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Store> Perform<S> for Responder<B> {
             port.handle_event(event);
             return Poll::Ready(());
         }
+        let stopped = self.stopped_in_front();
         let outcome = match self.task {
             _ if self.link.is_over() => self.clean_up(port),
             Task::Idle => Poll::Ready(()),
             Task::Request(id) => self.do_request(id, port),
             Task::Begin(id) => self.begin(id, port),
+            Task::Open { id, purpose } => self.open(id, purpose, port),
             Task::Receive { id, .. } => self.write(id, port),
             Task::Commit { id, size, root } => port.commit(id, size, root).map(|result| {
                 let answer = match result {
@@ -709,10 +735,16 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Store> Perform<S> for Responder<B> {
             Task::Hash { id, purpose, meta, at } => self.hash(id, purpose, meta, at, port),
         };
         self.parked = outcome.is_pending();
-        if self.parked
-            && let Some(id) = self.current()
-        {
-            self.link.report_work(id.low(), 0, 0);
+        match (outcome, self.current(), stopped) {
+            (Poll::Pending, Some(id), _) => {
+                let (done, total) = match self.task {
+                    Task::Hash { at, meta, .. } => (at, meta.size),
+                    _ => (0, 0),
+                };
+                self.link.report_work(id.low(), done, total);
+            }
+            (Poll::Ready(()), _, Some(id)) => self.handle_stop(id.low()),
+            _ => {}
         }
         outcome
     }

@@ -61,7 +61,8 @@ impl Window {
 
     /// Whether half the window can be granted anew.
     pub(crate) fn is_due(&self) -> bool {
-        self.next().saturating_sub(self.granted) >= (self.size / 2).max(1)
+        // Half, rounded up: while the sender spends one window there are at most two grants.
+        self.next().saturating_sub(self.granted) >= self.size.div_ceil(2)
     }
 
     /// Grants what can be granted, and says up to what count.

@@ -142,11 +142,11 @@ impl From<OnConflict> for Conflict {
 /// Send files.
 #[derive(Debug, clap::Args)]
 pub(super) struct Put {
-    /// Files to send; - is standard input
-    #[arg(required = true, value_name = "FILE")]
-    pub(super) files: Vec<PathBuf>,
-    /// Where to: a directory, or the new name of a single file
-    pub(super) remote: Remote,
+    // One list, since the parser takes no `-name` behind `--` in a list that another operand follows.
+    /// Files to send, where - is standard input; then where to: a directory, or the new name of a
+    /// single file
+    #[arg(required = true, value_name = "FILE... REMOTE")]
+    pub(super) operands: Vec<PathBuf>,
     /// Send directories with all that is in them
     #[arg(short, long)]
     pub(super) recursive: bool,

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::{File, Metadata};
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
@@ -15,8 +16,8 @@ use walkdir::WalkDir;
 use super::args::Put;
 use super::console::{Console, Meter, advice, tally};
 use super::{Verdict, connect, explain};
-use crate::client::{Client, ClientError, Done, Upload, timestamp};
-use crate::remote::join;
+use crate::client::{Client, ClientError, Done, Patient, Upload, timestamp};
+use crate::remote::{Remote, join};
 
 /// Something to be sent.
 #[derive(Debug)]
@@ -47,12 +48,13 @@ struct Sending<'a> {
 }
 
 pub(super) fn run(put: &Put, console: &Console) -> Result<Verdict> {
-    if put.name.is_some() && put.files.len() != 1 {
-        bail!("--name is for a single file, and {} are given", put.files.len());
+    let (files, remote) = split(&put.operands)?;
+    if put.name.is_some() && files.len() != 1 {
+        bail!("--name is for a single file, and {} are given", files.len());
     }
-    let mut client = connect(&put.remote, &put.link)?;
-    let names_directory = put.remote.is_directory || is_directory(&mut client, put)?;
-    let plan = plan(put, names_directory, console)?;
+    let mut client = connect(&remote, &put.link)?;
+    let names_directory = remote.is_directory || is_directory(&mut client, &remote)?;
+    let plan = plan(put, files, &remote, names_directory, console)?;
     let meter = console.meter(plan.bytes);
     let counter = meter.clone();
     client.on_bytes(move |n| counter.add(n));
@@ -78,34 +80,46 @@ pub(super) fn run(put: &Put, console: &Console) -> Result<Verdict> {
     Ok(if sending.failed == 0 { Verdict::AllDone } else { Verdict::SomeFailed })
 }
 
+/// The files, and where they go to.
+fn split(operands: &[PathBuf]) -> Result<(&[PathBuf], Remote)> {
+    let Some((remote, files @ [_, ..])) = operands.split_last() else {
+        bail!("what to send and where to are both needed: kift put FILE... REMOTE")
+    };
+    let Some(remote) = remote.to_str() else {
+        bail!("{} names no server: it is not UTF-8", remote.display())
+    };
+    Ok((files, remote.parse()?))
+}
+
 /// Whether the target, which was written without a slash at its end, is a directory all the same.
-fn is_directory(client: &mut Client, put: &Put) -> Result<bool> {
-    match client.stat(&put.remote.path).map_err(explain)? {
+fn is_directory(client: &mut Client, remote: &Remote) -> Result<bool> {
+    match client.stat(&remote.path).map_err(explain)? {
         Ok(meta) => Ok(meta.kind == EntryKind::Directory),
         Err(failure) if failure.code() == Code::NotFound => Ok(false),
-        Err(failure) => bail!("{}: {failure}{}", put.remote, advice(failure)),
+        Err(failure) => bail!("{remote}: {failure}{}", advice(failure)),
     }
 }
 
 /// Finds what is to be sent; what cannot be is told at once.
-fn plan(put: &Put, names_directory: bool, console: &Console) -> Result<Plan> {
+fn plan(
+    put: &Put,
+    files: &[PathBuf],
+    remote: &Remote,
+    names_directory: bool,
+    console: &Console,
+) -> Result<Plan> {
     let mut plan = Plan { bytes: Some(0), ..Plan::default() };
-    let single = put.files.len() == 1;
-    for local in &put.files {
+    let single = files.len() == 1;
+    for local in files {
         let target = |own_name: Option<&str>| -> Result<String> {
             match (&put.name, names_directory, own_name) {
-                (Some(name), true, _) => Ok(put.remote.join(name)),
-                (Some(_), false, _) => {
-                    bail!("{} is not a directory, and --name needs one", put.remote)
-                }
-                (None, true, Some(name)) => Ok(put.remote.join(name)),
-                (None, true, None) => {
-                    bail!("standard input has no name: add one to {}", put.remote)
-                }
-                (None, false, _) if single => Ok(put.remote.path.clone()),
+                (Some(name), true, _) => Ok(remote.join(name)),
+                (Some(_), false, _) => bail!("{remote} is not a directory, and --name needs one"),
+                (None, true, Some(name)) => Ok(remote.join(name)),
+                (None, true, None) => bail!("standard input has no name: add one to {remote}"),
+                (None, false, _) if single => Ok(remote.path.clone()),
                 (None, false, _) => bail!(
-                    "{} is not a directory: several files need one (`kift mkdir` makes it)",
-                    put.remote
+                    "{remote} is not a directory: several files need one (`kift mkdir` makes it)"
                 ),
             }
         };
@@ -215,13 +229,23 @@ impl Sending<'_> {
             Item::Directory { remote } => {
                 client.request(&Request::MakeDirectory { path: remote })?
             }
-            Item::StandardInput { remote } => client.put(Upload {
-                path: remote,
-                size: None,
-                modified: None,
-                conflict,
-                source: Box::new(io::stdin().lock()),
-            })?,
+            Item::StandardInput { remote } => {
+                // Not through the buffer of `Stdin`, which would hide bytes from a poll.
+                let input = match io::stdin().as_fd().try_clone_to_owned() {
+                    Ok(input) => File::from(input),
+                    Err(error) => {
+                        self.fail(&format!("standard input: {error}"));
+                        return Ok(());
+                    }
+                };
+                client.put(Upload {
+                    path: remote,
+                    size: None,
+                    modified: None,
+                    conflict,
+                    source: Box::new(Patient(input)),
+                })?
+            }
             Item::File { local, remote } => {
                 self.meter.show(remote);
                 let (file, meta) = match open(local) {
@@ -236,7 +260,7 @@ impl Sending<'_> {
                     size: meta.is_file().then_some(meta.len()),
                     modified: meta.modified().ok().filter(|_| meta.is_file()).and_then(timestamp),
                     conflict,
-                    source: Box::new(file),
+                    source: if meta.is_file() { Box::new(file) } else { Box::new(Patient(file)) },
                 })?
             }
         };

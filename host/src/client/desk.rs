@@ -8,6 +8,7 @@ use kift_core::session::{Event, Failure, Reply};
 use kift_core::storage::{Files, Outcome, RequestId};
 use kift_core::wire::{Code, Digest};
 
+use super::source::Source;
 use super::{RemoteEntry, Sink};
 
 /// A request that is over.
@@ -24,7 +25,7 @@ pub struct Done {
 /// The port of a client's session.
 #[derive(Default)]
 pub(super) struct Desk {
-    source: Option<(RequestId, Box<dyn io::Read>)>,
+    source: Option<(RequestId, Source)>,
     /// In the order of their requests.
     sinks: VecDeque<(RequestId, Box<dyn Sink>)>,
     done: VecDeque<Done>,
@@ -40,7 +41,7 @@ impl Desk {
     }
 
     pub(super) fn set_source(&mut self, id: RequestId, source: Box<dyn io::Read>) {
-        self.source = Some((id, source));
+        self.source = Some((id, Source::new(source)));
     }
 
     pub(super) fn add_sink(&mut self, id: RequestId, sink: Box<dyn Sink>) {
@@ -77,7 +78,7 @@ impl Desk {
 impl Files for Desk {
     fn read(&mut self, request: RequestId, _at: u64, buf: &mut [u8]) -> Outcome<usize> {
         let result = match &mut self.source {
-            Some((of, source)) if *of == request => read_full(source, buf),
+            Some((of, source)) if *of == request => source.fill(buf),
             _ => return Poll::Ready(Err(Code::Internal)),
         };
         Poll::Ready(match result {
@@ -85,6 +86,7 @@ impl Files for Desk {
                 self.count(n);
                 Ok(n)
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
             Err(error) => Err(self.blame(request, error)),
         })
     }
@@ -136,22 +138,6 @@ impl Files for Desk {
             _ => {}
         }
     }
-}
-
-/// Fills `buf` unless the source ends.
-fn read_full(source: &mut dyn io::Read, buf: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while let Some(rest) = buf.get_mut(filled..)
-        && !rest.is_empty()
-    {
-        match source.read(rest) {
-            Ok(0) => break,
-            Ok(n) => filled += n,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
 }
 
 /// What the peer is told of an error of this end's files.

@@ -2,6 +2,7 @@
 
 mod desk;
 mod sink;
+mod source;
 
 use std::fmt;
 use std::io;
@@ -22,6 +23,7 @@ use desk::Desk;
 pub use desk::Done;
 pub(crate) use sink::timestamp;
 pub use sink::{FileSink, Pipe, Sink};
+pub use source::Patient;
 
 /// Requests that a client keeps under way at once.
 pub const REQUESTS_MAX: usize = 64;
@@ -85,7 +87,7 @@ pub struct Upload<'a> {
     pub modified: Option<Timestamp>,
     /// What to do where the name is taken.
     pub conflict: Conflict,
-    /// Its contents.
+    /// Its contents. Where a read would block, it is tried again later.
     pub source: Box<dyn io::Read>,
 }
 
@@ -167,8 +169,9 @@ impl<T: Read + Write> Client<T> {
             match self.session.request(request) {
                 Ok(id) => return Ok(Ok(id)),
                 Err(RequestError::Refused(code)) => return Ok(Err(code)),
-                Err(RequestError::Later) => self.step()?,
-                Err(RequestError::Over) => return Err(self.how_it_ended()),
+                Err(RequestError::Over) if self.is_over => return Err(self.how_it_ended()),
+                // Why it is over is known when its last bytes are out.
+                Err(RequestError::Later | RequestError::Over) => self.step()?,
             }
         }
     }
@@ -277,11 +280,18 @@ impl<T: Read + Write> Client<T> {
     /// the session is over. [`take_done`](Self::take_done) then tells what came of them.
     ///
     /// # Errors
-    /// Where the session ended in another way.
+    /// Where the session ended before that.
     pub fn finish(&mut self) -> Result<(), ClientError> {
-        if let Err(code) = self.request(&Request::Goodbye)? {
-            return Err(ClientError::Session(Error::Closed(code)));
-        }
+        let (goodbyes, result) = match self.request(&Request::Goodbye) {
+            Ok(Ok(_)) => (1, self.run()),
+            Ok(Err(code)) => (0, Err(ClientError::Session(Error::Closed(code)))),
+            Err(error) => (0, Err(error)),
+        };
+        // A server that is being stopped leaves with its last answer, which holds all the same.
+        if self.session.requests_open() <= goodbyes { Ok(()) } else { result }
+    }
+
+    fn run(&mut self) -> Result<(), ClientError> {
         while !self.is_over {
             self.step()?;
         }

@@ -1,0 +1,342 @@
+//! The requester's application: feeds uploads from memory, gathers downloads and all that is told.
+
+use std::collections::BTreeMap;
+use std::task::Poll;
+
+use kift_core::session::{Event, Failure, Reply};
+use kift_core::storage::{Files, Outcome, RequestId};
+use kift_core::wire::{
+    Ask, Code, Conflict, Digest, Hello, Meta, Put, Request, Timestamp, TransferId,
+};
+
+use crate::busy::Busy;
+
+/// Where an upload's bytes come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The bytes there are.
+    pub data: Vec<u8>,
+    /// Reading from this byte on fails.
+    pub fails: Option<(u64, Code)>,
+}
+
+/// A request with all it needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Job {
+    /// An upload.
+    Put {
+        /// Where to.
+        path: String,
+        /// What its source holds.
+        source: Source,
+        /// The size that is declared.
+        size: Option<u64>,
+        /// Time of last modification.
+        modified: Option<Timestamp>,
+        /// Where the name is taken.
+        conflict: Conflict,
+        /// When data follow.
+        ask: Ask,
+    },
+    /// A download of a range.
+    Get {
+        /// Of what.
+        path: String,
+        /// From this chunk on.
+        first: u32,
+        /// So many chunks.
+        count: Option<u32>,
+    },
+    /// A listing.
+    List {
+        /// Of what.
+        path: String,
+        /// Names after this one.
+        after: String,
+    },
+    /// What is there.
+    Stat {
+        /// At this path.
+        path: String,
+        /// With its hash.
+        digest: bool,
+    },
+    /// Removes something.
+    Delete {
+        /// At this path.
+        path: String,
+    },
+    /// Renames something.
+    Rename {
+        /// Its name now.
+        from: String,
+        /// Its name then.
+        to: String,
+        /// Whether a file of that name gives way.
+        replace: bool,
+    },
+    /// Makes a directory.
+    MakeDirectory {
+        /// Here.
+        path: String,
+    },
+    /// Asks for free space.
+    Space,
+    /// Ends the session.
+    Goodbye,
+}
+
+impl Job {
+    /// A plain upload of `data`.
+    #[must_use]
+    pub fn put(path: &str, data: impl Into<Vec<u8>>) -> Self {
+        let data = data.into();
+        Self::Put {
+            path: path.to_owned(),
+            size: Some(data.len() as u64),
+            source: Source { data, fails: None },
+            modified: None,
+            conflict: Conflict::Replace,
+            ask: Ask::Now,
+        }
+    }
+
+    /// As this upload, but `conflict` where the name is taken.
+    #[must_use]
+    pub fn or(mut self, otherwise: Conflict) -> Self {
+        if let Self::Put { conflict, .. } = &mut self {
+            *conflict = otherwise;
+        }
+        self
+    }
+
+    /// As this upload, with `ask` before its data.
+    #[must_use]
+    pub fn asking(mut self, how: Ask) -> Self {
+        if let Self::Put { ask, .. } = &mut self {
+            *ask = how;
+        }
+        self
+    }
+
+    /// As this upload, modified at `time`.
+    #[must_use]
+    pub fn modified(mut self, time: i64) -> Self {
+        if let Self::Put { modified, .. } = &mut self {
+            *modified = Some(Timestamp(time));
+        }
+        self
+    }
+
+    /// As this upload, with `len` declared.
+    #[must_use]
+    pub fn declaring(mut self, len: Option<u64>) -> Self {
+        if let Self::Put { size, .. } = &mut self {
+            *size = len;
+        }
+        self
+    }
+
+    /// As this upload, from a source that fails at byte `at`.
+    #[must_use]
+    pub fn failing(mut self, at: u64, code: Code) -> Self {
+        if let Self::Put { source, .. } = &mut self {
+            source.fails = Some((at, code));
+        }
+        self
+    }
+
+    /// A download of a whole file.
+    #[must_use]
+    pub fn get(path: &str) -> Self {
+        Self::Get { path: path.to_owned(), first: 0, count: None }
+    }
+
+    /// A listing.
+    #[must_use]
+    pub fn list(path: &str) -> Self {
+        Self::List { path: path.to_owned(), after: String::new() }
+    }
+
+    /// A stat.
+    #[must_use]
+    pub fn stat(path: &str, digest: bool) -> Self {
+        Self::Stat { path: path.to_owned(), digest }
+    }
+
+    /// What is sent.
+    #[must_use]
+    pub fn request(&self) -> Request<'_> {
+        match self {
+            Self::Put { path, size, modified, conflict, ask, .. } => Request::Put(Put {
+                path,
+                transfer: TransferId([7; 16]),
+                size: *size,
+                modified: *modified,
+                conflict: *conflict,
+                ask: *ask,
+            }),
+            Self::Get { path, first, count } => Request::Get { path, first: *first, count: *count },
+            Self::List { path, after } => Request::List { path, after },
+            Self::Stat { path, digest } => Request::Stat { path, digest: *digest },
+            Self::Delete { path } => Request::Delete { path },
+            Self::Rename { from, to, replace } => Request::Rename { from, to, replace: *replace },
+            Self::MakeDirectory { path } => Request::MakeDirectory { path },
+            Self::Space => Request::Space,
+            Self::Goodbye => Request::Goodbye,
+        }
+    }
+}
+
+/// What an application came to know.
+#[derive(Debug)]
+pub struct App {
+    /// The sources of uploads.
+    pub sources: BTreeMap<RequestId, Source>,
+    /// Downloads under way.
+    pub partial: BTreeMap<RequestId, Vec<u8>>,
+    /// Downloads that were committed.
+    pub got: BTreeMap<RequestId, Vec<u8>>,
+    /// Downloads that were aborted.
+    pub aborted: Vec<RequestId>,
+    /// Entries of listings.
+    pub entries: BTreeMap<RequestId, Vec<(String, Meta)>>,
+    /// Beginnings of downloads: size and file size.
+    pub sending: BTreeMap<RequestId, (u64, u64)>,
+    /// Results.
+    pub results: BTreeMap<RequestId, Result<Reply, Failure>>,
+    /// Reports that work goes on.
+    pub working: Vec<(RequestId, u64, u64)>,
+    /// Reports of progress.
+    pub progress: Vec<(RequestId, u32, u32)>,
+    /// The responder's hello.
+    pub hello: Option<Hello>,
+    /// What is pending.
+    pub busy: Busy,
+    /// The nth write of any download fails.
+    pub fail_write: Option<(usize, Code)>,
+    /// Commits fail.
+    pub fail_commit: Option<Code>,
+    writes: usize,
+}
+
+impl Default for App {
+    fn default() -> Self {
+        Self {
+            sources: BTreeMap::new(),
+            partial: BTreeMap::new(),
+            got: BTreeMap::new(),
+            aborted: Vec::new(),
+            entries: BTreeMap::new(),
+            sending: BTreeMap::new(),
+            results: BTreeMap::new(),
+            working: Vec::new(),
+            progress: Vec::new(),
+            hello: None,
+            busy: Busy::never(),
+            fail_write: None,
+            fail_commit: None,
+            writes: 0,
+        }
+    }
+}
+
+impl App {
+    /// The request `id` was accepted: what it needs is put in place.
+    pub fn accepted(&mut self, id: RequestId, job: &Job) {
+        if let Job::Put { source, .. } = job {
+            self.sources.insert(id, source.clone());
+        }
+    }
+
+    /// Asserts that no download is left open.
+    ///
+    /// # Panics
+    /// Where one is.
+    pub fn assert_closed(&self) {
+        assert!(self.partial.is_empty(), "left open: {:?}", self.partial.keys());
+    }
+}
+
+impl Files for App {
+    fn read(&mut self, request: RequestId, at: u64, buf: &mut [u8]) -> Outcome<usize> {
+        if self.busy.is_pending(&format!("read {request} {at}")) {
+            return Poll::Pending;
+        }
+        let Source { data, fails } = self.sources.get(&request).expect("a source is in place");
+        if let Some((from, code)) = *fails
+            && at + buf.len() as u64 > from
+        {
+            return Poll::Ready(Err(code));
+        }
+        let rest = data.get(at as usize..).unwrap_or(&[]);
+        let n = rest.len().min(buf.len());
+        buf[..n].copy_from_slice(&rest[..n]);
+        Poll::Ready(Ok(n))
+    }
+
+    fn write(&mut self, request: RequestId, at: u64, data: &[u8]) -> Outcome<()> {
+        if self.busy.is_pending(&format!("write {request} {at} {}", data.len())) {
+            return Poll::Pending;
+        }
+        let (size, _) = self.sending.get(&request).expect("told that it begins");
+        let partial = self.partial.get_mut(&request).expect("begun");
+        assert!((partial.len() + data.len()) as u64 <= *size, "more than was promised");
+        assert!(partial.is_empty() || at.is_multiple_of(1024));
+        self.writes += 1;
+        if let Some((nth, code)) = self.fail_write
+            && nth + 1 == self.writes
+        {
+            return Poll::Ready(Err(code));
+        }
+        partial.extend_from_slice(data);
+        Poll::Ready(Ok(()))
+    }
+
+    fn commit(&mut self, request: RequestId, size: u64, root: Digest) -> Outcome<u32> {
+        if self.busy.is_pending(&format!("commit {request} {size} {root}")) {
+            return Poll::Pending;
+        }
+        let data = self.partial.remove(&request).expect("begun");
+        assert_eq!(size, data.len() as u64);
+        assert_eq!(root.0, *blake3::hash(&data).as_bytes(), "commit of what was not verified");
+        if let Some(code) = self.fail_commit {
+            return Poll::Ready(Err(code));
+        }
+        self.got.insert(request, data);
+        Poll::Ready(Ok(0))
+    }
+
+    fn abort(&mut self, request: RequestId) {
+        self.busy.forget();
+        self.partial.remove(&request).expect("begun and not over");
+        self.aborted.push(request);
+    }
+
+    fn handle_event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Opened(hello) => assert!(self.hello.replace(hello).is_none()),
+            Event::Entry { request, entry } => {
+                let entry = (entry.name.to_owned(), entry.meta);
+                self.entries.entry(request).or_default().push(entry);
+            }
+            Event::Sending { request, size, file_size, .. } => {
+                assert!(self.sending.insert(request, (size, file_size)).is_none());
+                assert!(self.partial.insert(request, Vec::new()).is_none());
+                assert!(self.partial.len() == 1, "two downloads at a time");
+            }
+            Event::Progress { request, received, durable } => {
+                self.progress.push((request, received, durable));
+            }
+            Event::Working { request, done, total } => self.working.push((request, done, total)),
+            Event::Done { request, result } => {
+                // Each once, in the order asked.
+                assert!(self.results.last_key_value().is_none_or(|(last, _)| *last < request));
+                assert!(!self.partial.contains_key(&request));
+                self.results.insert(request, result);
+                self.sources.remove(&request);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,469 @@
+//! A store in memory that checks how it is used and fails when it is told to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::task::Poll;
+
+use kift_core::session::Event;
+use kift_core::storage::{Files, Outcome, Page, RequestId, Store};
+use kift_core::wire::{
+    Code, Conflict, Digest, Entry, EntryKind, Meta, Path, Put, Space, Timestamp, suffixed,
+};
+
+use crate::busy::Busy;
+
+/// A stored file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// Its contents.
+    pub data: Vec<u8>,
+    /// Its time of last modification.
+    pub modified: Option<Timestamp>,
+}
+
+/// What goes wrong, by path.
+#[derive(Debug, Clone, Default)]
+pub struct Faults {
+    /// `begin` is refused.
+    pub begin: BTreeMap<String, Code>,
+    /// The nth write, counted from 0, fails.
+    pub write: BTreeMap<String, (usize, Code)>,
+    /// `commit` fails.
+    pub commit: BTreeMap<String, Code>,
+    /// Reading from this byte on fails.
+    pub read: BTreeMap<String, (u64, Code)>,
+    /// The file turns out to end here, although `open` says more.
+    pub shrink: BTreeMap<String, u64>,
+    /// Reading the directory fails after this many entries.
+    pub directory: BTreeMap<String, (usize, Code)>,
+}
+
+/// How often what was done.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Uploads begun.
+    pub begun: usize,
+    /// Uploads committed, and commits that failed.
+    pub committed: usize,
+    /// Uploads aborted after they were begun.
+    pub aborted: usize,
+    /// Sources opened.
+    pub opened: usize,
+    /// Sources closed.
+    pub closed: usize,
+    /// Bytes read.
+    pub read: u64,
+}
+
+/// The one thing that may be open.
+#[derive(Debug)]
+enum Open {
+    Nothing,
+    Upload { id: RequestId, path: String, put: OwnedPut, data: Vec<u8>, writes: usize },
+    Source { id: RequestId, path: String, data: Vec<u8>, at: Option<u64> },
+    Directory { id: RequestId, path: String, left: Vec<(String, Meta)>, told: usize, skipped: u64 },
+}
+
+#[derive(Debug)]
+struct OwnedPut {
+    size: Option<u64>,
+    modified: Option<Timestamp>,
+    conflict: Conflict,
+}
+
+/// Files and directories in memory.
+#[derive(Debug)]
+pub struct Memory {
+    /// The files, by path.
+    pub files: BTreeMap<String, File>,
+    /// The directories, without the root.
+    pub directories: BTreeSet<String>,
+    /// Names that a listing leaves out and counts, by directory.
+    pub unspeakable: BTreeMap<String, u64>,
+    /// What goes wrong.
+    pub faults: Faults,
+    /// What is pending.
+    pub busy: Busy,
+    /// What was done.
+    pub record: Record,
+    /// Progress reports that came.
+    pub progress: Vec<(RequestId, u32, u32)>,
+    open: Open,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            files: BTreeMap::new(),
+            directories: BTreeSet::new(),
+            unspeakable: BTreeMap::new(),
+            faults: Faults::default(),
+            busy: Busy::never(),
+            record: Record::default(),
+            progress: Vec::new(),
+            open: Open::Nothing,
+        }
+    }
+}
+
+impl Memory {
+    /// Stores `data` as `path`.
+    pub fn put(&mut self, path: &str, data: impl Into<Vec<u8>>) {
+        self.files.insert(path.to_owned(), File { data: data.into(), modified: None });
+    }
+
+    /// The contents of `path`.
+    #[must_use]
+    pub fn get(&self, path: &str) -> Option<&[u8]> {
+        self.files.get(path).map(|file| file.data.as_slice())
+    }
+
+    /// Asserts that nothing is open or pending, and that every upload came to an end.
+    ///
+    /// # Panics
+    /// Where that is not so.
+    pub fn assert_closed(&self) {
+        assert!(matches!(self.open, Open::Nothing), "left open: {:?}", self.what_is_open());
+        assert!(!self.busy.has_pending(), "left pending: {:?}", self.busy);
+        let Record { begun, committed, aborted, opened, closed, .. } = self.record;
+        assert_eq!(begun, committed + aborted, "{:?}", self.record);
+        assert_eq!(opened, closed, "{:?}", self.record);
+    }
+
+    fn what_is_open(&self) -> String {
+        match &self.open {
+            Open::Nothing => "nothing".to_owned(),
+            Open::Upload { id, path, .. } => format!("upload {id} of {path}"),
+            Open::Source { id, path, .. } => format!("source {id} of {path}"),
+            Open::Directory { id, path, .. } => format!("directory {id} of {path}"),
+        }
+    }
+
+    /// The contract: one thing is open at a time.
+    fn assert_free(&self) {
+        assert!(matches!(self.open, Open::Nothing), "still open: {}", self.what_is_open());
+    }
+
+    fn is_directory(&self, path: &str) -> bool {
+        path.is_empty() || self.directories.contains(path)
+    }
+
+    fn meta(&self, path: Path<'_>) -> Result<Meta, Code> {
+        let path = path.as_str();
+        if self.is_directory(path) {
+            return Ok(Meta { kind: EntryKind::Directory, size: 0, modified: None });
+        }
+        let file = self.files.get(path).ok_or(Code::NotFound)?;
+        Ok(Meta {
+            kind: EntryKind::File,
+            size: file.data.len() as u64,
+            modified: file.modified,
+        })
+    }
+
+    /// Whether something could be made at `path`.
+    fn check_place(&self, path: Path<'_>, conflict: Conflict) -> Result<(), Code> {
+        let (folder, _) = path.split();
+        if self.files.contains_key(folder.as_str()) {
+            Err(Code::NotDirectory)
+        } else if !self.is_directory(folder.as_str()) {
+            Err(Code::NotFound)
+        } else if self.is_directory(path.as_str()) && conflict != Conflict::KeepBoth {
+            Err(Code::IsDirectory)
+        } else if conflict == Conflict::Refuse && self.files.contains_key(path.as_str()) {
+            Err(Code::Exists)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn children(&self, path: &str) -> Vec<(String, Meta)> {
+        let prefix = if path.is_empty() { String::new() } else { format!("{path}/") };
+        let child = |full: &String| {
+            let name = full.strip_prefix(&prefix)?;
+            (!name.is_empty() && !name.contains('/')).then(|| name.to_owned())
+        };
+        let mut children: Vec<_> = self
+            .files
+            .keys()
+            .chain(&self.directories)
+            .filter_map(|full| Some((child(full)?, self.meta(Path::new(full).ok()?).ok()?)))
+            .collect();
+        children.sort_by(|(a, _), (b, _)| a.cmp(b));
+        children
+    }
+
+    fn store(&mut self, path: &str, file: File, conflict: Conflict) -> Result<u32, Code> {
+        let path = Path::new(path)?;
+        self.check_place(path, conflict)?;
+        let (folder, name) = path.split();
+        for suffix in 0..u32::MAX {
+            let name = suffixed(name, suffix);
+            let full = match folder.as_str() {
+                "" => name.to_string(),
+                folder => format!("{folder}/{name}"),
+            };
+            let taken = self.files.contains_key(&full) || self.is_directory(&full);
+            if !taken || conflict == Conflict::Replace {
+                self.files.insert(full, file);
+                return Ok(suffix);
+            }
+        }
+        Err(Code::TooMany)
+    }
+}
+
+impl Files for Memory {
+    fn read(&mut self, request: RequestId, at: u64, buf: &mut [u8]) -> Outcome<usize> {
+        if self.busy.is_pending(&format!("read {request} {at}")) {
+            return Poll::Pending;
+        }
+        let Open::Source { id, path, data, at: expected } = &mut self.open else {
+            panic!("read {request} without a source")
+        };
+        assert_eq!(*id, request);
+        assert!(expected.is_none_or(|expected| expected == at), "a gap: {expected:?}, then {at}");
+        if let Some(&(from, code)) = self.faults.read.get(path)
+            && at + buf.len() as u64 > from
+        {
+            return Poll::Ready(Err(code));
+        }
+        let rest = data.get(at as usize..).unwrap_or(&[]);
+        let n = rest.len().min(buf.len());
+        buf[..n].copy_from_slice(&rest[..n]);
+        *expected = Some(at + n as u64);
+        self.record.read += n as u64;
+        Poll::Ready(Ok(n))
+    }
+
+    fn write(&mut self, request: RequestId, at: u64, more: &[u8]) -> Outcome<()> {
+        if self.busy.is_pending(&format!("write {request} {at} {}", more.len())) {
+            return Poll::Pending;
+        }
+        let Open::Upload { id, path, put, data, writes } = &mut self.open else {
+            panic!("write {request} without an upload")
+        };
+        assert_eq!(*id, request);
+        assert_eq!(at, data.len() as u64, "a gap");
+        assert!(!more.is_empty() && at.is_multiple_of(1024));
+        if let Some(&(nth, code)) = self.faults.write.get(path)
+            && nth == *writes
+        {
+            return Poll::Ready(Err(code));
+        }
+        *writes += 1;
+        data.extend_from_slice(more);
+        assert!(put.size.is_none_or(|size| data.len() as u64 <= size), "more than was declared");
+        Poll::Ready(Ok(()))
+    }
+
+    fn commit(&mut self, request: RequestId, size: u64, root: Digest) -> Outcome<u32> {
+        if self.busy.is_pending(&format!("commit {request} {size} {root}")) {
+            return Poll::Pending;
+        }
+        let Open::Upload { id, path, put, data, .. } =
+            std::mem::replace(&mut self.open, Open::Nothing)
+        else {
+            panic!("commit {request} without an upload")
+        };
+        assert_eq!(id, request);
+        assert_eq!(size, data.len() as u64);
+        assert!(put.size.is_none_or(|declared| declared == size));
+        assert_eq!(root.0, *blake3::hash(&data).as_bytes(), "commit of what was not verified");
+        self.record.committed += 1;
+        if let Some(&code) = self.faults.commit.get(&path) {
+            return Poll::Ready(Err(code));
+        }
+        Poll::Ready(self.store(&path, File { data, modified: put.modified }, put.conflict))
+    }
+
+    fn abort(&mut self, request: RequestId) {
+        self.busy.forget();
+        if let Open::Upload { id, .. } = &self.open {
+            assert_eq!(*id, request);
+            self.record.aborted += 1;
+            self.open = Open::Nothing;
+        }
+        self.assert_free();
+    }
+
+    fn handle_event(&mut self, event: Event<'_>) {
+        if let Event::Progress { request, received, durable } = event {
+            self.progress.push((request, received, durable));
+        }
+    }
+}
+
+impl Store for Memory {
+    fn begin(&mut self, request: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<()> {
+        self.assert_free();
+        assert_eq!(path.as_str(), put.path);
+        if self.busy.is_pending(&format!("begin {request} {path}")) {
+            return Poll::Pending;
+        }
+        let path = path.as_str().to_owned();
+        if let Some(&code) = self.faults.begin.get(&path) {
+            return Poll::Ready(Err(code));
+        }
+        let &Put { size, modified, conflict, .. } = put;
+        let checked = Path::new(&path).and_then(|path| self.check_place(path, conflict));
+        Poll::Ready(checked.map(|()| {
+            self.record.begun += 1;
+            let put = OwnedPut { size, modified, conflict };
+            self.open = Open::Upload { id: request, path, put, data: Vec::new(), writes: 0 };
+        }))
+    }
+
+    fn open(&mut self, request: RequestId, path: Path<'_>) -> Outcome<Meta> {
+        self.assert_free();
+        if self.busy.is_pending(&format!("open {request} {path}")) {
+            return Poll::Pending;
+        }
+        let meta = match self.meta(path) {
+            Ok(Meta { kind: EntryKind::Directory, .. }) => Err(Code::IsDirectory),
+            other => other,
+        };
+        Poll::Ready(meta.inspect(|_| {
+            self.record.opened += 1;
+            let path = path.as_str().to_owned();
+            let mut data = self.files[&path].data.clone();
+            data.truncate(self.faults.shrink.get(&path).map_or(usize::MAX, |&len| len as usize));
+            self.open = Open::Source { id: request, path, data, at: None };
+        }))
+    }
+
+    fn close(&mut self, request: RequestId) {
+        self.busy.forget();
+        let Open::Source { id, .. } = &self.open else { panic!("close {request}: not open") };
+        assert_eq!(*id, request);
+        self.record.closed += 1;
+        self.open = Open::Nothing;
+    }
+
+    fn stat(&mut self, request: RequestId, path: Path<'_>) -> Outcome<Meta> {
+        self.assert_free();
+        if self.busy.is_pending(&format!("stat {request} {path}")) {
+            return Poll::Pending;
+        }
+        Poll::Ready(self.meta(path))
+    }
+
+    fn open_directory(&mut self, request: RequestId, path: Path<'_>, after: &str) -> Outcome<()> {
+        self.assert_free();
+        if self.busy.is_pending(&format!("open directory {request} {path} {after}")) {
+            return Poll::Pending;
+        }
+        let path = path.as_str().to_owned();
+        if self.files.contains_key(&path) {
+            return Poll::Ready(Err(Code::NotDirectory));
+        }
+        if !self.is_directory(&path) {
+            return Poll::Ready(Err(Code::NotFound));
+        }
+        let mut left = self.children(&path);
+        left.retain(|(name, _)| name.as_str() > after);
+        left.reverse();
+        let skipped = self.unspeakable.get(&path).copied().unwrap_or(0);
+        self.record.opened += 1;
+        self.open = Open::Directory { id: request, path, left, told: 0, skipped };
+        Poll::Ready(Ok(()))
+    }
+
+    fn read_directory(&mut self, request: RequestId, page: &mut Page<'_>) -> Outcome<bool> {
+        if self.busy.is_pending(&format!("read directory {request}")) {
+            return Poll::Pending;
+        }
+        let Open::Directory { id, path, left, told, .. } = &mut self.open else {
+            panic!("read directory {request}: not open")
+        };
+        assert_eq!(*id, request);
+        assert!(page.is_empty());
+        let fault = self.faults.directory.get(path);
+        while let Some((name, meta)) = left.last() {
+            if let Some(&(after, code)) = fault
+                && *told >= after
+            {
+                return Poll::Ready(Err(code));
+            }
+            if !page.push(&Entry { name, meta: *meta }) {
+                assert!(!page.is_empty(), "an entry that fits no page");
+                return Poll::Ready(Ok(true));
+            }
+            *told += 1;
+            left.pop();
+        }
+        Poll::Ready(Ok(false))
+    }
+
+    fn close_directory(&mut self, request: RequestId) -> u64 {
+        self.busy.forget();
+        let Open::Directory { id, skipped, .. } = &self.open else {
+            panic!("close directory {request}: not open")
+        };
+        assert_eq!(*id, request);
+        let skipped = *skipped;
+        self.record.closed += 1;
+        self.open = Open::Nothing;
+        skipped
+    }
+
+    fn delete(&mut self, request: RequestId, path: Path<'_>) -> Outcome<()> {
+        self.assert_free();
+        if self.busy.is_pending(&format!("delete {request} {path}")) {
+            return Poll::Pending;
+        }
+        let path = path.as_str();
+        Poll::Ready(if self.files.remove(path).is_some() {
+            Ok(())
+        } else if !self.is_directory(path) {
+            Err(Code::NotFound)
+        } else if !self.children(path).is_empty() {
+            Err(Code::NotEmpty)
+        } else {
+            self.directories.remove(path);
+            Ok(())
+        })
+    }
+
+    fn rename(
+        &mut self,
+        request: RequestId,
+        from: Path<'_>,
+        to: Path<'_>,
+        replace: bool,
+    ) -> Outcome<()> {
+        self.assert_free();
+        if self.busy.is_pending(&format!("rename {request} {from} {to} {replace}")) {
+            return Poll::Pending;
+        }
+        let conflict = if replace { Conflict::Replace } else { Conflict::Refuse };
+        let result = match self.files.get(from.as_str()).cloned() {
+            None => Err(Code::NotFound),
+            Some(file) => self.check_place(to, conflict).map(|()| {
+                self.files.remove(from.as_str());
+                self.files.insert(to.as_str().to_owned(), file);
+            }),
+        };
+        Poll::Ready(result)
+    }
+
+    fn make_directory(&mut self, request: RequestId, path: Path<'_>) -> Outcome<()> {
+        self.assert_free();
+        if self.busy.is_pending(&format!("make directory {request} {path}")) {
+            return Poll::Pending;
+        }
+        let result = match self.check_place(path, Conflict::Refuse) {
+            Err(Code::IsDirectory) => Err(Code::Exists),
+            other => other.map(|()| {
+                self.directories.insert(path.as_str().to_owned());
+            }),
+        };
+        Poll::Ready(result)
+    }
+
+    fn space(&mut self, request: RequestId) -> Outcome<Space> {
+        if self.busy.is_pending(&format!("space {request}")) {
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(Space { free: 1 << 40, total: 1 << 41, file_size_max: 1 << 42 }))
+    }
+}

@@ -1,0 +1,527 @@
+//! A requester and a responder on a simulated link, with a clock that only the test moves.
+//!
+//! Everything follows from [`Options::seed`]: who moves first, how bytes are split, how long they
+//! take. The clock advances when neither end can move; deadlines are left alone until a test asks
+//! for them by [`Pair::drive_to_end`], so that an end which waits for nothing is a failure.
+
+use std::collections::VecDeque;
+use std::task::Poll;
+
+use kift_core::session::{
+    Action, Config, Error, Failure, Perform, Reply, RequestError, Requester, Responder, Session,
+    Side,
+};
+use kift_core::storage::RequestId;
+use kift_core::time::Instant;
+use kift_core::wire::Code;
+
+use crate::app::{App, Job};
+use crate::link::Wire;
+use crate::memory::Memory;
+use crate::rng::Rng;
+
+/// How a pair is set up.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Where all chance comes from.
+    pub seed: u64,
+    /// The requester.
+    pub requester: Config,
+    /// The responder.
+    pub responder: Config,
+    /// Bytes of each of the requester's buffers.
+    pub requester_buffer: usize,
+    /// Bytes of each of the responder's buffers.
+    pub responder_buffer: usize,
+    /// Bytes of the largest piece that is read or written at once.
+    pub piece_max: usize,
+    /// Milliseconds that bytes take at most.
+    pub latency_max: u64,
+    /// Bytes that a direction holds.
+    pub capacity: Option<usize>,
+    /// Whether a write blocks its end until all of it is taken, however long that is.
+    pub blocking: bool,
+    /// Whether the ends look for input while they have other things to do.
+    pub read_ready: bool,
+    /// Milliseconds until a pending operation is offered again.
+    pub tick: u64,
+}
+
+impl Options {
+    /// Two ends with the least buffers and a window of `window`.
+    #[must_use]
+    pub const fn small(seed: u64, window: u64) -> Self {
+        let mut requester = Config::small(Side::Dialler, window);
+        requester.reply_room = 1052;
+        requester.requests_max = 1024;
+        let mut responder = requester;
+        responder.side = Side::Listener;
+        Self {
+            seed,
+            requester,
+            responder,
+            requester_buffer: 1052,
+            responder_buffer: 1052,
+            piece_max: usize::MAX,
+            latency_max: 0,
+            capacity: None,
+            blocking: false,
+            read_ready: false,
+            tick: 10,
+        }
+    }
+
+    /// Two hosts, with batches of 32 and buffers of 128 KiB.
+    #[must_use]
+    pub const fn large(seed: u64) -> Self {
+        Self::small(seed, 256).batch(32).buffers(128 << 10)
+    }
+
+    /// With this batch at both ends.
+    #[must_use]
+    pub const fn batch(mut self, batch: u8) -> Self {
+        self.requester.batch_max = batch;
+        self.responder.batch_max = batch;
+        self
+    }
+
+    /// With buffers of `len` bytes at both ends, and room for answers as large.
+    #[must_use]
+    pub const fn buffers(mut self, len: usize) -> Self {
+        self.requester_buffer = len;
+        self.responder_buffer = len;
+        self.requester.reply_room = len as u32;
+        self.responder.reply_room = len as u32;
+        self
+    }
+
+    /// With pieces of at most `len` bytes.
+    #[must_use]
+    pub const fn pieces(mut self, len: usize) -> Self {
+        self.piece_max = len;
+        self
+    }
+
+    /// With the responder as the one who dials.
+    #[must_use]
+    pub const fn responder_dials(mut self) -> Self {
+        self.requester.side = Side::Listener;
+        self.responder.side = Side::Dialler;
+        self
+    }
+
+    /// Any legal combination, from `seed`.
+    #[must_use]
+    pub fn any(seed: u64) -> Self {
+        let mut rng = Rng::new(seed ^ 0xa11);
+        let window = [1, 2, 3, 5, 8, 64][rng.below(6)];
+        let mut options = Self::small(seed, window).batch([1, 2, 4, 32][rng.below(4)]);
+        options = options.buffers([1052, 1100, 2200, 5000, 40_000][rng.below(5)]);
+        options.requester_buffer = [1052, 1537, 4124, 40_000][rng.below(4)];
+        options.requester.reply_room = [512, 700, 1052][rng.below(3)];
+        options.responder.reply_room = [512, 700, 1052][rng.below(3)];
+        options.requester.requests_max = [1, 2, 100][rng.below(3)];
+        options.responder.requests_max = [1, 2, 100][rng.below(3)];
+        options.responder.window = [1, 2, 3, 7, 40][rng.below(5)];
+        options.piece_max = [1, 7, 100, 1500, usize::MAX][rng.below(5)];
+        options.latency_max = [0, 20][rng.below(2)];
+        options.capacity = [None, Some(1), Some(512), Some(4096)][rng.below(4)];
+        options.read_ready = rng.chance(50);
+        if rng.chance(50) { options.responder_dials() } else { options }
+    }
+}
+
+/// What became of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It has not been sent.
+    Queued,
+    /// It was sent.
+    Sent(RequestId),
+    /// It was not legal.
+    Refused(Code),
+    /// The session was over before it could be sent.
+    Lost,
+}
+
+/// One end as its driver sees it.
+#[derive(Debug, Default)]
+struct End {
+    /// It said `Wait`, or could not write.
+    waiting: bool,
+    blocked: bool,
+    /// What a write that blocks has yet to hand over, and its length in all.
+    writing: Option<(Vec<u8>, usize)>,
+    deadline: Option<Instant>,
+    /// When its pending operation is worth another try.
+    retry: Option<u64>,
+    end_told: bool,
+    closed: Option<Result<(), Error>>,
+}
+
+/// A requester and a responder.
+#[derive(Debug)]
+pub struct Pair {
+    /// How it was set up.
+    pub options: Options,
+    /// The one who asks.
+    pub requester: Requester<Vec<u8>, 1024>,
+    /// Its application.
+    pub app: App,
+    /// The one who serves.
+    pub responder: Responder<Vec<u8>>,
+    /// Its files.
+    pub store: Memory,
+    /// Requester to responder.
+    pub up: Wire,
+    /// Responder to requester.
+    pub down: Wire,
+    /// Milliseconds.
+    pub now: u64,
+    /// Things done so far.
+    pub steps: usize,
+    ends: [End; 2],
+    queue: VecDeque<usize>,
+    jobs: Vec<(Job, Outcome)>,
+    stops: Vec<usize>,
+    rng: Rng,
+}
+
+impl Pair {
+    /// A pair whose responder serves `store`.
+    #[must_use]
+    pub fn new(options: Options, store: Memory) -> Self {
+        let buffer = |len| vec![0; len];
+        let (asks, serves) = (options.requester_buffer, options.responder_buffer);
+        let wire = || Wire::new(options.capacity);
+        Self {
+            requester: Requester::new(buffer(asks), buffer(asks), &options.requester)
+                .expect("large enough"),
+            app: App::default(),
+            responder: Responder::new(buffer(serves), buffer(serves), &options.responder)
+                .expect("large enough"),
+            store,
+            up: wire(),
+            down: wire(),
+            now: 1000,
+            steps: 0,
+            ends: [End::default(), End::default()],
+            queue: VecDeque::new(),
+            jobs: Vec::new(),
+            stops: Vec::new(),
+            rng: Rng::new(options.seed),
+            options,
+        }
+    }
+
+    /// Lets the requester send `job` as soon as it can, and gives the job's number.
+    pub fn submit(&mut self, job: Job) -> usize {
+        self.jobs.push((job, Outcome::Queued));
+        self.queue.push_back(self.jobs.len() - 1);
+        self.jobs.len() - 1
+    }
+
+    /// Lets the requester stop a job as soon as it can; false where it was not yet sent.
+    pub fn stop(&mut self, job: usize) -> bool {
+        let sent = matches!(self.jobs[job].1, Outcome::Sent(_));
+        if sent {
+            self.stops.push(job);
+            self.send_stops();
+        }
+        sent
+    }
+
+    /// What became of a job.
+    #[must_use]
+    pub fn outcome(&self, job: usize) -> Outcome {
+        self.jobs[job].1
+    }
+
+    /// The number of the request that a job was sent as.
+    ///
+    /// # Panics
+    /// Where it was not sent.
+    #[must_use]
+    pub fn id(&self, job: usize) -> RequestId {
+        match self.jobs[job].1 {
+            Outcome::Sent(id) => id,
+            other => panic!("job {job} {:?}: {other:?}", self.jobs[job].0),
+        }
+    }
+
+    /// The result of a job, if it has one.
+    #[must_use]
+    pub fn result(&self, job: usize) -> Option<Result<Reply, Failure>> {
+        match self.jobs[job].1 {
+            Outcome::Sent(id) => self.app.results.get(&id).copied(),
+            _ => None,
+        }
+    }
+
+    /// How each end's session ended: the requester's, the responder's.
+    #[must_use]
+    pub fn closed(&self) -> [Option<Result<(), Error>>; 2] {
+        [self.ends[0].closed, self.ends[1].closed]
+    }
+
+    /// Sends `jobs`, drives until all are answered, and gives their results.
+    ///
+    /// # Panics
+    /// Where one gets no answer.
+    pub fn run(&mut self, jobs: impl IntoIterator<Item = Job>) -> Vec<Result<Reply, Failure>> {
+        let numbers: Vec<usize> = jobs.into_iter().map(|job| self.submit(job)).collect();
+        self.drive();
+        numbers
+            .into_iter()
+            .map(|job| self.result(job).unwrap_or_else(|| panic!("job {job}: {:?}", self.jobs[job])))
+            .collect()
+    }
+
+    /// Drives until nothing is left to do.
+    ///
+    /// # Panics
+    /// Where something is left and neither end does it.
+    pub fn drive(&mut self) {
+        while self.step() {}
+        let over = self.ends.iter().any(|end| end.closed.is_some());
+        let done = self.requester.is_idle() && self.queue.is_empty() && self.stops.is_empty();
+        assert!(over || done, "stuck: {}", self.describe());
+    }
+
+    /// Drives until both sessions are over, deadlines included.
+    ///
+    /// # Panics
+    /// Where that takes more than a virtual day.
+    pub fn drive_to_end(&mut self) {
+        loop {
+            while self.step() {}
+            if self.ends.iter().all(|end| end.closed.is_some()) {
+                return;
+            }
+            let next = self.ends.iter().filter(|end| end.closed.is_none() && end.waiting);
+            let next = next.filter_map(|end| end.deadline).map(Instant::as_millis).min();
+            self.now = next.unwrap_or(self.now).max(self.now + 100);
+            assert!(self.now < 86_400_000, "never ends: {}", self.describe());
+            for end in &mut self.ends {
+                end.waiting = false;
+            }
+        }
+    }
+
+    /// Says goodbye and checks that both ends are content and nothing is left open.
+    ///
+    /// # Panics
+    /// Where that is not so.
+    pub fn finish(&mut self) {
+        assert_eq!(self.run([Job::Goodbye]), [Ok(Reply::Done)]);
+        self.drive_to_end();
+        assert_eq!(self.closed(), [Some(Ok(())), Some(Ok(()))]);
+        self.store.assert_closed();
+        self.app.assert_closed();
+    }
+
+    /// Lets time pass in which nothing happens.
+    pub fn pass(&mut self, ms: u64) {
+        self.now += ms;
+        for end in &mut self.ends {
+            end.waiting = false;
+        }
+    }
+
+    /// Does one thing, or lets the time pass until there is one; false where there is none.
+    ///
+    /// # Panics
+    /// Where there seems to be no end of it.
+    pub fn step(&mut self) -> bool {
+        self.steps += 1;
+        assert!(self.steps < 20_000_000, "no end of it: {}", self.describe());
+        self.send_requests();
+        self.send_stops();
+        let first = self.rng.below(2);
+        self.turn(first) || self.turn(1 - first) || self.advance()
+    }
+
+    fn send_requests(&mut self) {
+        while let Some(&number) = self.queue.front() {
+            let (job, outcome) = &mut self.jobs[number];
+            *outcome = match self.requester.request(&job.request()) {
+                Ok(id) => {
+                    self.app.accepted(id, job);
+                    self.ends[0].waiting = false;
+                    Outcome::Sent(id)
+                }
+                Err(RequestError::Later) => return,
+                Err(RequestError::Refused(code)) => Outcome::Refused(code),
+                Err(RequestError::Over) => Outcome::Lost,
+            };
+            self.queue.pop_front();
+        }
+    }
+
+    fn send_stops(&mut self) {
+        while let Some(&number) = self.stops.first() {
+            let id = self.id(number);
+            match self.requester.stop(id) {
+                Ok(()) => {
+                    self.stops.remove(0);
+                    self.ends[0].waiting = false;
+                }
+                Err(error) => {
+                    assert_eq!(error, RequestError::Later);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self, which: usize) -> bool {
+        let mut around = Around {
+            end: &mut self.ends[which],
+            now: self.now,
+            rng: &mut self.rng,
+            options: &self.options,
+            out: &mut self.up,
+            into: &mut self.down,
+        };
+        if which == 0 {
+            around.turn(&mut self.requester, &mut self.app)
+        } else {
+            std::mem::swap(&mut around.out, &mut around.into);
+            around.turn(&mut self.responder, &mut self.store)
+        }
+    }
+
+    /// Moves the clock to the next event that is not a deadline.
+    fn advance(&mut self) -> bool {
+        let arrivals = [self.up.next_arrival(), self.down.next_arrival()];
+        let retries = [self.ends[0].retry, self.ends[1].retry];
+        let next = arrivals.into_iter().chain(retries).flatten().filter(|at| *at > self.now).min();
+        self.now = next.unwrap_or(self.now);
+        next.is_some()
+    }
+
+    fn describe(&self) -> String {
+        format!(
+            "seed {}, {} ms, {} steps, {} requests open, {} queued, closed {:?}\n{:?}\n\
+             up {} of {}, down {} of {}\n{:#?}",
+            self.options.seed,
+            self.now,
+            self.steps,
+            self.requester.requests_open(),
+            self.queue.len(),
+            self.closed(),
+            self.ends,
+            self.up.arrived(u64::MAX),
+            self.up.sent,
+            self.down.arrived(u64::MAX),
+            self.down.sent,
+            self.options,
+        )
+    }
+}
+
+/// An end and what is around it for one turn.
+struct Around<'a> {
+    end: &'a mut End,
+    now: u64,
+    rng: &'a mut Rng,
+    options: &'a Options,
+    out: &'a mut Wire,
+    into: &'a mut Wire,
+}
+
+impl Around<'_> {
+    /// One turn of the loop that `kift_core` documents; false where there is nothing to do.
+    fn turn<S: Perform<P>, P>(&mut self, session: &mut S, port: &mut P) -> bool {
+        if self.end.closed.is_some() || (self.end.waiting && !self.is_awake()) {
+            return false;
+        }
+        self.end.waiting = false;
+        if self.end.writing.is_some() {
+            return self.keep_writing(session);
+        }
+        if self.options.read_ready
+            && session.wants_input()
+            && self.rng.chance(50)
+            && self.receive(session)
+        {
+            return true;
+        }
+        let piece = self.rng.between(1, self.options.piece_max.min(1 << 20));
+        match session.poll(Instant::from_millis(self.now)) {
+            Action::Send(bytes) if self.options.blocking => {
+                self.end.writing = Some((bytes.to_vec(), bytes.len()));
+                self.keep_writing(session)
+            }
+            Action::Send(bytes) => {
+                assert!(!bytes.is_empty());
+                let n = bytes.len().min(self.out.room()).min(piece);
+                let when = self.now + self.rng.below(self.options.latency_max as usize + 1) as u64;
+                self.out.write(&bytes[..n], when);
+                session.sent(n);
+                self.end.blocked = n == 0;
+                n > 0 || self.receive(session) || self.wait(None)
+            }
+            Action::Perform => {
+                self.end.retry = match session.perform(port) {
+                    Poll::Ready(()) => None,
+                    Poll::Pending => Some(self.now + self.options.tick),
+                };
+                true
+            }
+            Action::Wait(until) => {
+                self.end.blocked = false;
+                self.receive(session) || self.wait(until)
+            }
+            Action::Closed(result) => {
+                self.end.closed = Some(result);
+                self.end.retry = None;
+                self.out.close();
+                self.into.abandon();
+                true
+            }
+        }
+    }
+
+    /// Goes on with a write that blocks, and with nothing else until it is done.
+    fn keep_writing<S: Session>(&mut self, session: &mut S) -> bool {
+        let Some((mut rest, len)) = self.end.writing.take() else { return false };
+        let piece: Vec<u8> = rest.drain(..rest.len().min(self.out.room())).collect();
+        self.out.write(&piece, self.now);
+        if rest.is_empty() {
+            session.sent(len);
+            return true;
+        }
+        self.end.writing = Some((rest, len));
+        !piece.is_empty() || self.wait(None)
+    }
+
+    fn is_awake(&self) -> bool {
+        if self.end.writing.is_some() {
+            return self.out.room() > 0;
+        }
+        self.into.arrived(self.now) > 0
+            || (self.into.is_at_end() && !self.end.end_told)
+            || self.end.retry.is_some_and(|at| self.now >= at)
+            || (self.end.blocked && self.out.room() > 0)
+    }
+
+    fn receive<S: Session>(&mut self, session: &mut S) -> bool {
+        let most = self.rng.between(1, self.options.piece_max.min(1 << 20));
+        let n = self.into.read(session.recv_slice(), most, self.now);
+        if n > 0 {
+            session.recv_advance(n);
+        } else if self.into.is_at_end() && !self.end.end_told {
+            self.end.end_told = true;
+            session.recv_end();
+            return true;
+        }
+        n > 0
+    }
+
+    fn wait(&mut self, until: Option<Instant>) -> bool {
+        self.end.waiting = true;
+        self.end.deadline = until;
+        false
+    }
+}

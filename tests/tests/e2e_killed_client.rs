@@ -1,0 +1,189 @@
+//! Clients that are killed or interrupted: nothing half is ever left under a final name.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::ChildStdin;
+use std::thread;
+use std::time::Duration;
+
+use kift_tests::machine::{
+    Running, Server, Signal, assert_holds, command, kift, names, place, random, wait_until,
+};
+use kift_tests::rng::{Case, Rng};
+
+/// Bytes that the tests upload before they strike.
+const MOST: usize = 3 << 20;
+
+/// An upload that goes on until its input ends.
+fn uploading(server: &Server, path: &str) -> (Running, ChildStdin) {
+    let mut client = Running::start(command(["put", "--plain", "-", &server.at(path)]));
+    let stdin = client.take_stdin();
+    (client, stdin)
+}
+
+/// Feeds `stdin` until nobody reads it any more.
+fn feed(mut stdin: ChildStdin) {
+    thread::spawn(move || {
+        let bytes = random(1 << 16, 1);
+        while stdin.write_all(&bytes).is_ok() {}
+    });
+}
+
+fn put_works(server: &Server, here: &Path) {
+    let local = here.join("whole");
+    fs::write(&local, "whole").unwrap();
+    kift(["put", "--plain", local.to_str().unwrap(), &server.at("")]).ok();
+    assert_holds(&server.file("whole"), b"whole");
+    fs::remove_file(server.file("whole")).unwrap();
+}
+
+#[test]
+fn killed_at_any_byte_of_an_upload() {
+    let (server, here) = (Server::new(), place());
+    let bytes = random(MOST, 2);
+    for seed in 0..24 {
+        let _case = Case(seed);
+        let mut rng = Rng::new(seed);
+        // The first bytes and the last are worth more looks than the middle.
+        let n = [rng.below(3000), rng.below(MOST), MOST - rng.below(3000)][seed as usize % 3];
+        let (client, mut stdin) = uploading(&server, "file");
+        stdin.write_all(&bytes[..n]).unwrap();
+        if rng.chance(50) {
+            wait_until("the server has nearly all of it", || {
+                server.partial_len() + 40_000 >= n as u64
+            });
+        }
+        client.signal(Signal::KILL);
+        assert!(client.end().was_killed());
+        wait_until("the server drops it", || server.partials().is_empty());
+        assert_eq!(server.names(), [""; 0]);
+    }
+    put_works(&server, here.path());
+}
+
+/// The end of an upload is in reach here too: the last bytes, the commit, the answer.
+#[test]
+fn killed_at_any_moment_of_an_upload() {
+    let (server, here) = (Server::new(), place());
+    let local = here.path().join("file");
+    let bytes = random(8 * MOST, 3);
+    fs::write(&local, &bytes).unwrap();
+    let mut rng = Rng::new(3);
+    let (mut stored, mut dropped) = (0, 0);
+    for _ in 0..40 {
+        let put = ["put", "--plain", local.to_str().unwrap(), &server.at("")];
+        let client = Running::start(command(put));
+        thread::sleep(Duration::from_micros(rng.below(150_000) as u64));
+        client.signal(Signal::KILL);
+        let ended = client.end();
+        wait_until("the server is done with it", || server.partials().is_empty());
+        if server.file("file").exists() {
+            assert_holds(&server.file("file"), &bytes);
+            fs::remove_file(server.file("file")).unwrap();
+            stored += 1;
+        } else {
+            assert!(ended.was_killed(), "what succeeded is there");
+            dropped += 1;
+        }
+        assert_eq!(server.names(), [""; 0]);
+    }
+    eprintln!("{stored} stored, {dropped} dropped");
+}
+
+#[test]
+fn killed_with_the_server_and_started_again() {
+    let (mut server, here) = (Server::new(), place());
+    let bytes = random(MOST, 4);
+    let mut left = 0;
+    for seed in 0..20 {
+        let _case = Case(seed);
+        let mut rng = Rng::new(seed);
+        let n = rng.below(MOST);
+        let (client, mut stdin) = uploading(&server, "file");
+        stdin.write_all(&bytes[..n]).unwrap();
+        wait_until("the upload has begun", || !server.partials().is_empty());
+        if rng.chance(50) {
+            client.signal(Signal::KILL);
+            server.kill();
+        } else {
+            server.kill();
+            client.signal(Signal::KILL);
+        }
+        assert!(client.end().was_killed());
+        left += server.partials().len();
+        assert_eq!(server.names(), [""; 0]);
+        server.restart();
+        assert!(server.partials().is_empty(), "the next start clears {:?}", server.partials());
+        assert_eq!(server.names(), [""; 0]);
+    }
+    assert!(left >= 5, "a partial was left in {left} of 20 cases: there was something to clear");
+    put_works(&server, here.path());
+}
+
+#[test]
+fn interrupted_at_any_byte_of_an_upload() {
+    let (server, here) = (Server::new(), place());
+    for seed in 0..20 {
+        let _case = Case(seed);
+        let mut rng = Rng::new(seed);
+        let n = rng.below(2 * MOST) as u64;
+        let (client, stdin) = uploading(&server, "file");
+        feed(stdin);
+        wait_until("it is under way", || server.partial_len() >= n.max(1));
+        client.signal([Signal::INT, Signal::TERM][seed as usize % 2]);
+        client.end().exits(130, &["interrupted"]);
+        wait_until("the server drops it", || server.partials().is_empty());
+        assert_eq!(server.names(), [""; 0]);
+    }
+    put_works(&server, here.path());
+}
+
+#[test]
+fn interrupted_while_its_input_says_nothing() {
+    let server = Server::new();
+    for n in [0, 1, 1500] {
+        let (client, mut stdin) = uploading(&server, "file");
+        stdin.write_all(&random(n, 5)).unwrap();
+        wait_until("the upload has begun", || !server.partials().is_empty());
+        client.signal(Signal::INT);
+        client.end().exits(130, &["interrupted"]);
+        drop(stdin);
+        wait_until("the server drops it", || server.partials().is_empty());
+    }
+    assert_eq!(server.names(), [""; 0]);
+}
+
+/// Bytes in hidden partial downloads.
+fn partial_len(dir: &Path) -> u64 {
+    let len = |name: &String| dir.join(name).metadata().map_or(0, |meta| meta.len());
+    names(dir).iter().filter(|name| name.starts_with(".kift-")).map(len).sum()
+}
+
+#[test]
+fn interrupted_or_killed_while_it_fetches() {
+    let (server, here) = (Server::new(), place());
+    let big = fs::File::create(server.file("big")).unwrap();
+    big.set_len(4 << 30).unwrap();
+    for seed in 0..20 {
+        let _case = Case(seed);
+        let mut rng = Rng::new(seed);
+        let n = rng.below(30 << 20) as u64;
+        let there = here.path().join(seed.to_string());
+        fs::create_dir(&there).unwrap();
+        let get = ["get", "--plain", &server.at("big"), there.to_str().unwrap()];
+        let client = Running::start(command(get));
+        wait_until("it is under way", || partial_len(&there) >= n.max(1));
+        if seed % 2 == 0 {
+            client.signal(Signal::INT);
+            client.end().exits(130, &["interrupted"]);
+            assert_eq!(names(&there), [""; 0], "nothing is left");
+        } else {
+            client.signal(Signal::KILL);
+            assert!(client.end().was_killed());
+            assert!(!there.join("big").exists());
+        }
+        fs::remove_dir_all(&there).unwrap();
+    }
+    kift(["ls", "--plain", &server.at("")]).ok();
+}
