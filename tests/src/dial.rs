@@ -5,8 +5,9 @@ use std::net::TcpStream;
 
 use kift_core::wire::{Answer, HEADER_LEN, Kind, PREFIX_LEN, Prefix, Record, Request, Role};
 
-use crate::machine::{PATIENCE, Server};
+use crate::machine::PATIENCE;
 use crate::raw::{Frame, first_flight, frames, hello};
+use crate::serving::Server;
 
 /// A connection to a server.
 #[derive(Debug)]

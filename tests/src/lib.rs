@@ -4,10 +4,13 @@
 pub mod app;
 pub mod busy;
 pub mod dial;
+pub mod files;
 pub mod link;
 pub mod machine;
 pub mod memory;
+pub mod options;
 pub mod pair;
 pub mod pipe;
 pub mod raw;
 pub mod rng;
+pub mod serving;

@@ -153,11 +153,7 @@ impl Memory {
             return Ok(Meta { kind: EntryKind::Directory, size: 0, modified: None });
         }
         let file = self.files.get(path).ok_or(Code::NotFound)?;
-        Ok(Meta {
-            kind: EntryKind::File,
-            size: file.data.len() as u64,
-            modified: file.modified,
-        })
+        Ok(Meta { kind: EntryKind::File, size: file.data.len() as u64, modified: file.modified })
     }
 
     /// Whether something could be made at `path`.

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use kift_tests::machine::{
-    Ended, Running, Server, assert_holds, command, kift, names, place, random,
-};
+use kift_tests::files::{assert_holds, names, place, random};
+use kift_tests::machine::{Ended, Running, command, kift};
+use kift_tests::serving::Server;
 
 /// Where files meet others of their name: on the server, or here.
 enum Way {

@@ -10,8 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use kift_tests::machine::{Ended, Server, kift, names, place, write_random};
+use kift_tests::files::{names, place, write_random};
+use kift_tests::machine::{Ended, kift};
 use kift_tests::rng::{Case, Rng};
+use kift_tests::serving::Server;
 
 /// Sizes of the files that travel: no frame, one, some.
 const SIZES: [u64; 3] = [0, 5000, 70_001];
@@ -148,7 +150,7 @@ impl Command {
         let found = names(&self.target(case));
         for name in &found {
             assert!(SIZES.iter().any(|size| size.to_string() == *name), "{name:?} was never sent");
-            kift_tests::machine::assert_same(&self.target(case).join(name), &expected(name));
+            kift_tests::files::assert_same(&self.target(case).join(name), &expected(name));
         }
         found.len()
     }
@@ -172,7 +174,7 @@ fn damage(is_put: bool, here: &Path) {
     let (next, noticed, harmless) = (AtomicU64::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
     let one = |case: u64| {
         let mut rng = Rng::new(case);
-        let from = if case % 2 == 0 { From::Client } else { From::Server };
+        let from = if case.is_multiple_of(2) { From::Client } else { From::Server };
         let len = sent[from as usize];
         // Half of them where frames are short and many: at the beginning and the end.
         let at = match case % 8 / 2 {

@@ -10,9 +10,11 @@ use kift_core::wire::{
     Answer, Ask, Code, Conflict, EntryKind, Kind, Put, Request, Signal, Timestamp, TransferId,
 };
 use kift_tests::dial::Dial;
-use kift_tests::machine::{Server, kift, place};
+use kift_tests::files::place;
+use kift_tests::machine::kift;
 use kift_tests::raw::Frame;
 use kift_tests::rng::Case;
+use kift_tests::serving::Server;
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
 /// What a request does with its path.

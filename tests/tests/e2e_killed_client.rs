@@ -7,10 +7,10 @@ use std::process::ChildStdin;
 use std::thread;
 use std::time::Duration;
 
-use kift_tests::machine::{
-    Running, Server, Signal, assert_holds, command, kift, names, place, random, wait_until,
-};
+use kift_tests::files::{assert_holds, names, place, random};
+use kift_tests::machine::{Running, Signal, command, kift, wait_until};
 use kift_tests::rng::{Case, Rng};
+use kift_tests::serving::Server;
 
 /// Bytes that the tests upload before they strike.
 const MOST: usize = 3 << 20;

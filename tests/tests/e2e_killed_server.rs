@@ -6,11 +6,10 @@ use std::path::Path;
 use std::process::ChildStdin;
 use std::thread;
 
-use kift_tests::machine::{
-    Running, Server, Signal, assert_holds, assert_same, command, kift, names, place, random,
-    wait_until, write_random,
-};
+use kift_tests::files::{assert_holds, assert_same, names, place, random, write_random};
+use kift_tests::machine::{Running, Signal, command, kift, wait_until};
 use kift_tests::rng::{Case, Rng};
+use kift_tests::serving::Server;
 
 /// An upload of standard input, with the first `bytes` on their way.
 fn uploading(server: &Server, path: &str, bytes: &[u8]) -> (Running, ChildStdin) {

@@ -3,7 +3,9 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use kift_tests::machine::{Server, kift, random};
+use kift_tests::files::random;
+use kift_tests::machine::kift;
+use kift_tests::serving::Server;
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
 use serde_json::{Value, json};
 

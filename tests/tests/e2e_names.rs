@@ -5,7 +5,9 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use kift_tests::machine::{Running, Server, assert_holds, command, kift, names, place, random};
+use kift_tests::files::{assert_holds, names, place, random};
+use kift_tests::machine::{Running, command, kift};
+use kift_tests::serving::Server;
 
 /// Names that are legal everywhere in kift.
 fn legal() -> Vec<String> {

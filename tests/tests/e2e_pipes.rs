@@ -4,7 +4,9 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::thread;
 
-use kift_tests::machine::{Ended, Running, Server, assert_holds, command, kift, place, random};
+use kift_tests::files::{assert_holds, place, random};
+use kift_tests::machine::{Ended, Running, command, kift};
+use kift_tests::serving::Server;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 /// Runs `kift` with `input` on its standard input.

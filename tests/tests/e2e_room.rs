@@ -5,16 +5,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use kift_tests::machine::{
-    Ended, Running, Serve, Server, assert_holds, command, is_root, kift, names, place, program,
-    random, room,
-};
+use kift_tests::files::{assert_holds, names, place, random, room};
+use kift_tests::machine::{Ended, Running, command, is_root, kift, program};
+use kift_tests::serving::{Serve, Server};
 
 /// Nobody's numbers.
 const NOBODY: u32 = 65_534;
 
 /// A shell that prepares a mount namespace of its own and becomes the rest of its arguments.
-fn mounting<'a>(script: &'a str) -> [&'a str; 5] {
+fn mounting(script: &str) -> [&str; 5] {
     ["unshare", "--mount", "sh", "-ec", script]
 }
 

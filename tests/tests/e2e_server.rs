@@ -3,9 +3,9 @@
 use std::fs;
 use std::net::TcpListener;
 
-use kift_tests::machine::{
-    Running, Serve, Server, Signal, assert_holds, command, kift, place, random,
-};
+use kift_tests::files::{assert_holds, place, random};
+use kift_tests::machine::{Running, Signal, command, kift};
+use kift_tests::serving::{Serve, Server};
 
 #[test]
 fn a_directory_has_one_server() {
@@ -111,7 +111,7 @@ fn a_read_only_server_changes_nothing_and_says_so() {
     kift(["mv", "--plain", &server.at("file"), "other"]).fails(&words);
     kift(["mkdir", "--plain", &server.at("other")]).fails(&words);
     assert_eq!(kift(["get", "--plain", &server.at("file"), "-"]).ok(), "file");
-    assert_eq!(kift_tests::machine::names(server.root()), ["dir", "file"], "not even .kift");
+    assert_eq!(kift_tests::files::names(server.root()), ["dir", "file"], "not even .kift");
 }
 
 #[test]

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use kift_core::wire::{Answer, Ask, CHUNK, Conflict, Put, Request, TransferId};
 use kift_tests::dial::Dial;
-use kift_tests::machine::{
-    Running, Server, assert_same, command, kift, place, random, wait_until, write_random,
-};
+use kift_tests::files::{assert_same, place, random, write_random};
+use kift_tests::machine::{Running, command, kift, wait_until};
 use kift_tests::raw::{Frame, first_flight};
 use kift_tests::rng::Rng;
+use kift_tests::serving::Server;
 
 const TOO_MANY: [&str; 2] = ["too many sessions", "--max-sessions"];
 
@@ -186,5 +186,5 @@ fn who_sends_a_byte_at_a_time_is_served_all_the_same() {
     stream.extend(Frame::end(1, &bytes).bytes());
     stream.iter().for_each(|byte| dial.send(&[*byte]));
     assert!(matches!(dial.answer(1), Answer::Stored { size: 3073, suffix: 0, .. }));
-    kift_tests::machine::assert_holds(&server.file("slow"), &bytes);
+    kift_tests::files::assert_holds(&server.file("slow"), &bytes);
 }

@@ -5,8 +5,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use kift_tests::machine::{Server, assert_holds, command, kift, names, place, random};
+use kift_tests::files::{assert_holds, names, place, random};
+use kift_tests::machine::{command, kift};
 use kift_tests::rng::Rng;
+use kift_tests::serving::Server;
 
 fn text(path: &Path) -> &str {
     path.to_str().unwrap()

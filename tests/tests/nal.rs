@@ -12,7 +12,8 @@ use kift_core::driver::{Blocking, NalError, NalStream, Step};
 use kift_core::session::{Config, Failure, Reply, RequestError, Requester, Side};
 use kift_core::wire::{Code, Conflict, Role, Timestamp};
 use kift_tests::app::{App, Job};
-use kift_tests::machine::{Server, assert_holds, place, random};
+use kift_tests::files::{assert_holds, place, random};
+use kift_tests::serving::Server;
 use std_embedded_nal::Stack;
 
 /// A tick of a tenth of a second.
@@ -21,13 +22,15 @@ fn wait(waits: u32) -> bool {
     waits < 100
 }
 
-fn connect<S: TcpClientStack>(stack: S, server: &Server) -> Client<NalStream<S, fn(u32) -> bool>> {
+type Stream<S> = NalStream<S, fn(u32) -> bool>;
+
+fn connect<S: TcpClientStack>(stack: S, server: &Server) -> Client<Stream<S>> {
     let address = SocketAddr::from(([127, 0, 0, 1], server.port()));
     let stream = NalStream::connect(stack, address, wait as fn(u32) -> bool);
-    Client::over(Blocking::new(stream.ok().expect("a connection")))
+    Client::over(Blocking::new(stream.expect("a connection")))
 }
 
-fn next<S: TcpClientStack>(client: &mut Client<NalStream<S, fn(u32) -> bool>>) -> Done {
+fn next<S: TcpClientStack>(client: &mut Client<Stream<S>>) -> Done {
     client.next_done().expect("the session goes on").expect("a request is open")
 }
 

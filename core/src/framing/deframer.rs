@@ -76,8 +76,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Deframer<B> {
     /// The next frame to be opened, once it is whole.
     pub(crate) fn next_raw(&mut self) -> Result<Option<Raw<'_>>, Code> {
         let (open, tail) = (self.open, self.tail);
-        let Some(prefix) =
-            Prefix::parse(bytes::part(self.buf.as_ref(), open, tail)).map_err(|()| Code::Malformed)?
+        let Some(prefix) = Prefix::parse(bytes::part(self.buf.as_ref(), open, tail))
+            .map_err(|()| Code::Malformed)?
         else {
             return Ok(None);
         };
@@ -261,7 +261,8 @@ mod tests {
     #[test]
     fn several_at_once_wait_in_order() {
         let mut deframer = deframer(100);
-        let all = [frame(Kind::Request, 1, b"a"), frame(Kind::Data, 2, b""), frame(Kind::Close, 3, b"c")];
+        let all =
+            [frame(Kind::Request, 1, b"a"), frame(Kind::Data, 2, b""), frame(Kind::Close, 3, b"c")];
         assert_eq!(give(&mut deframer, &all.concat()), 50);
         for number in 1..=3 {
             assert_eq!(open(&mut deframer).map(|opened| opened.map(|o| o.1)), Ok(Some(number)));

@@ -44,12 +44,7 @@ pub(crate) struct FirstFlight {
 impl FirstFlight {
     /// What the dialler of a plain link says.
     pub(crate) const fn offer() -> Self {
-        Self {
-            major: VERSION_MAJOR,
-            minor: VERSION_MINOR,
-            suites: Suites::PLAIN.0,
-            reason: 0,
-        }
+        Self { major: VERSION_MAJOR, minor: VERSION_MINOR, suites: Suites::PLAIN.0, reason: 0 }
     }
 
     /// What the listener says to `offer`, and whether the link goes on.

@@ -8,6 +8,6 @@ mod first_flight;
 mod records;
 
 pub(crate) use first_flight::{FirstFlight, Refusal};
+pub use first_flight::{VERSION_MAJOR, VERSION_MINOR};
 pub(crate) use records::Records;
 pub use records::{Checksum, crc32c};
-pub use first_flight::{VERSION_MAJOR, VERSION_MINOR};

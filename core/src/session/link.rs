@@ -7,8 +7,8 @@ use crate::secure::{FirstFlight, Records, Refusal};
 use crate::time::Instant;
 use crate::transfer::{Allowance, Window};
 use crate::wire::{
-    Answer, CHUNK, Close, Code, DecodeError, HEADER_LEN, Header, Hello, Kind, NAME_LEN_MAX,
-    PATH_LEN_MAX, Record, Role, SIGNAL_LEN_MAX, Signal, TRAILER_LEN_MAX,
+    Answer, CHUNK, CONTROL_LEN_MAX, Close, Code, DecodeError, HEADER_LEN, Header, Hello, Kind,
+    NAME_LEN_MAX, PATH_LEN_MAX, Record, Role, SIGNAL_LEN_MAX, Signal, TRAILER_LEN_MAX,
 };
 
 /// Bytes of a frame around its payload.
@@ -114,7 +114,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
             name_len_max: NAME_LEN_MAX as u8,
         };
         let records = Records::plain(config.checksum);
-        let frame_len_max = FRAME_OVERHEAD + batch * CHUNK;
+        let frame_len_max = FRAME_OVERHEAD + usize::from(ours.batch) * CHUNK;
         let mut link = Self {
             deframer: Deframer::new(rx, frame_len_max, records.trailer_len()),
             outbox: Outbox::new(tx),
@@ -303,6 +303,15 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
         self.records.open(raw.record, raw.frame).map_err(Error::PeerMisbehaved)?;
         let front = self.deframer.open_raw().map_err(Error::PeerMisbehaved)?;
         let Header { kind, request, .. } = front.header;
+        let len = front.payload.len();
+        let len_is_legal = match kind {
+            Kind::Data => (1..=usize::from(self.ours.batch) * CHUNK).contains(&len),
+            Kind::Page => (1..=CHUNK).contains(&len),
+            _ => len <= CONTROL_LEN_MAX,
+        };
+        if !len_is_legal {
+            return Err(Error::PeerMisbehaved(Code::Malformed));
+        }
         match kind {
             Kind::Hello if self.phase == Phase::Hello => {
                 let hello = Hello::decode(front.payload).map_err(misbehaved)?;
@@ -312,7 +321,6 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
             _ if self.phase != Phase::Open => Err(Error::PeerMisbehaved(Code::OutOfOrder)),
             Kind::Hello => Err(Error::PeerMisbehaved(Code::OutOfOrder)),
             Kind::Data | Kind::Page => {
-                let len = front.payload.len();
                 if self.window.receive(len) {
                     Ok(Opened::Frame)
                 } else {
@@ -446,6 +454,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
     /// The payload of a data frame or page is in place.
     pub(super) fn finish_frame(&mut self, header: Header, len: usize) {
         self.allowance.spend(len);
+        self.worked = None;
         self.outbox.finish(header, len, &mut self.records);
     }
 

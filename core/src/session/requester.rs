@@ -9,14 +9,13 @@ use super::link::{
     ANSWER_LEN_MAX, FRAME_OVERHEAD, Link, PROGRESS_LEN, STOP_LEN, Waiting, misbehaved,
     room_for_answers, room_for_requests,
 };
-use super::{
-    Action, BuffersTooSmall, Config, Error, Event, Failure, Perform, Reply, Session,
-};
+use super::{Action, BuffersTooSmall, Config, Error, Event, Failure, Perform, Reply, Session};
 use crate::storage::{Files, RequestId};
 use crate::time::Instant;
 use crate::transfer::{Fault, Hasher, Receiver, Sender};
 use crate::wire::{
-    Answer, Ask, CHUNK, Close, Code, Digest, Entry, FILE_SIZE_MAX, Header, Kind, Path, Request, Role, Signal,
+    Answer, Ask, CHUNK, Close, Code, Digest, Entry, FILE_SIZE_MAX, Header, Kind, Path, Request,
+    Role, Signal,
 };
 
 /// Why a request could not be sent.
@@ -53,7 +52,10 @@ enum Expect {
     Listed,
     Space,
     Stored,
-    Sending { first: u32, count: Option<u32> },
+    Sending {
+        first: u32,
+        count: Option<u32>,
+    },
     Goodbye,
 }
 
@@ -75,6 +77,8 @@ struct Open {
     stopped: bool,
     /// Why its upload was broken off here.
     fault: Option<Code>,
+    /// What its upload was closed with: nothing else may be said to be stored.
+    sent: Option<(u64, Digest)>,
 }
 
 impl Open {
@@ -92,19 +96,34 @@ enum Upload {
     None,
     /// Until the responder answers, even if it was stopped: nothing may be sent behind it that
     /// could block while the responder reports on a hash.
-    Asked { id: RequestId, size: Option<u64> },
-    Sending { id: RequestId, sender: Sender },
+    Asked {
+        id: RequestId,
+        size: Option<u64>,
+    },
+    Sending {
+        id: RequestId,
+        sender: Sender,
+    },
     /// Its close is to be queued.
-    Closing { id: RequestId, close: Close },
+    Closing {
+        id: RequestId,
+        close: Close,
+    },
 }
 
 /// The download that the responder is sending.
 #[derive(Debug, Clone, Copy)]
 enum Download {
     None,
-    Receiving { id: RequestId, receiver: Receiver },
+    Receiving {
+        id: RequestId,
+        receiver: Receiver,
+    },
     /// It failed here; what still comes is discarded up to its close.
-    Discarding { id: RequestId, code: Code },
+    Discarding {
+        id: RequestId,
+        code: Code,
+    },
 }
 
 /// What [`Perform::perform`] is to do next for what came in.
@@ -116,11 +135,21 @@ enum Due {
     Entries(RequestId),
     /// The data in front.
     Write(RequestId),
-    Commit { id: RequestId, size: u64, root: Digest },
+    Commit {
+        id: RequestId,
+        size: u64,
+        root: Digest,
+    },
     /// Tell the port that a download is worth nothing, then go on discarding it.
-    Drop { id: RequestId, code: Code },
+    Drop {
+        id: RequestId,
+        code: Code,
+    },
     /// The same, when its close has come.
-    Abort { id: RequestId, failure: Failure },
+    Abort {
+        id: RequestId,
+        failure: Failure,
+    },
 }
 
 /// The end that asks, over two buffers `B` of at least 1052 bytes each, with at most `N` requests
@@ -142,6 +171,8 @@ pub struct Requester<B, const N: usize> {
     written: u32,
     upload: Upload,
     download: Download,
+    /// Entries that were told of the listing in front.
+    listed: u64,
     due: Due,
     /// The port was not done; nothing is performed before the next wait.
     parked: bool,
@@ -165,6 +196,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
             written: 0,
             upload: Upload::None,
             download: Download::None,
+            listed: 0,
             due: Due::Nothing,
             parked: false,
             opened: false,
@@ -189,7 +221,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
         if self.open.is_full()
             || self.open.len() >= usize::from(self.link.theirs().requests_max)
             || !matches!(self.upload, Upload::None)
-            || (self.open.len() + 1) * ANSWER_LEN_MAX > room_for_answers(self.link.ours().reply_room)
+            || (self.open.len() + 1) * ANSWER_LEN_MAX
+                > room_for_answers(self.link.ours().reply_room)
         {
             return Err(RequestError::Later);
         }
@@ -199,7 +232,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
         }
         let id = RequestId(self.last.0.wrapping_add(1));
         let expect = expectation(request);
-        let mut open = Open { id, expect, end: 0, stopped: false, fault: None };
+        let mut open = Open { id, expect, end: 0, stopped: false, fault: None, sent: None };
         let room = behind.map(|behind| {
             room_for_requests(self.link.theirs().reply_room)
                 .saturating_sub(behind + FRAME_OVERHEAD + open.len_owed())
@@ -411,7 +444,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
             (Expect::Stat | Expect::Hash, Answer::Stat { meta, digest }) => {
                 Reply::Stat { meta, digest }
             }
-            (Expect::Listed, Answer::Listed { entries, skipped }) => {
+            (Expect::Listed, Answer::Listed { entries, skipped }) if entries == self.listed => {
                 Reply::Listed { entries, skipped }
             }
             (Expect::Space, Answer::Space(space)) => Reply::Space(space),
@@ -429,28 +462,25 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
                     _ => Err(Error::PeerMisbehaved(Code::OutOfOrder)),
                 };
             }
-            (Expect::Stored, Answer::Unchanged)
-                if matches!(self.upload, Upload::Asked { id: asked, .. } if asked == id) =>
+            (Expect::Stored, Answer::Unchanged) if matches!(self.upload, Upload::Asked { id: asked, .. } if asked == id) =>
             {
                 self.upload = Upload::None;
                 Reply::Unchanged
             }
             (Expect::Stored, Answer::Stored { size, root, suffix })
-                if self.uploading() != Some(id) =>
+                if open.sent == Some((size, root)) =>
             {
                 Reply::Stored { size, root, suffix }
             }
-            (
-                Expect::Sending { first, count },
-                Answer::Sending { size, file_size, modified },
-            ) if matches!(self.download, Download::None) => {
+            (Expect::Sending { first, count }, Answer::Sending { size, file_size, modified })
+                if matches!(self.download, Download::None) =>
+            {
                 if !is_range(first, count, size, file_size) {
                     return Err(Error::PeerMisbehaved(Code::Malformed));
                 }
                 let receiver = Receiver::start(first, Some(size), &mut self.hasher);
                 self.download = Download::Receiving { id, receiver };
-                self.due =
-                    Due::Event(Event::Sending { request: id, size, file_size, modified });
+                self.due = Due::Event(Event::Sending { request: id, size, file_size, modified });
                 return Ok(());
             }
             _ => return Err(Error::PeerMisbehaved(Code::OutOfOrder)),
@@ -519,6 +549,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
     /// The first open request is over.
     fn finish(&mut self, id: RequestId, result: Result<Reply, Failure>) {
         self.open.pop_front();
+        self.listed = 0;
         self.due = Due::Event(Event::Done { request: id, result });
     }
 
@@ -544,6 +575,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
             Upload::Closing { id, close } => {
                 if self.link.queue_close(id.low(), &close) {
                     self.upload = Upload::None;
+                    if let Close::End { size, root } = close
+                        && let Some(open) = self.open.iter_mut().find(|open| open.id == id)
+                    {
+                        open.sent = Some((size, root));
+                    }
                 }
                 false
             }
@@ -557,10 +593,6 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
 
     fn read<P: Files>(&mut self, port: &mut P) -> Poll<()> {
         let Upload::Sending { id, mut sender } = self.upload else { return Poll::Ready(()) };
-        if sender.is_exhausted() {
-            self.fail_upload(id, Code::TooLarge);
-            return Poll::Ready(());
-        }
         let len = sender.next_len(self.link.batch(), self.link.credit());
         let buf = self.link.payload_mut(len);
         let outcome = match port.read(id, sender.at(), buf) {
@@ -568,6 +600,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
             Poll::Ready(outcome) => outcome.map(|n| n.min(buf.len())),
         };
         let n = match outcome {
+            Ok(n) if n > 0 && sender.is_exhausted() => {
+                self.fail_upload(id, Code::TooLarge);
+                return Poll::Ready(());
+            }
             Ok(n) => n,
             Err(code) => {
                 self.fail_upload(id, code);
@@ -595,7 +631,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
         let mut rest = self.link.front().map_or(&[][..], |front| front.payload);
         while !rest.is_empty() {
             match Entry::decode(rest) {
-                Ok((entry, tail)) if Path::named(entry.name).is_ok_and(|p| p.split().0.is_root()) => {
+                Ok((entry, tail)) if Path::name(entry.name).is_ok() => {
+                    self.listed = self.listed.saturating_add(1);
                     port.handle_event(Event::Entry { request, entry });
                     rest = tail;
                 }
@@ -696,7 +733,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Session for Requester<B, N> {
                 } else if self.link.is_open() && !self.opened {
                     self.opened = true;
                     self.due = Due::Event(Event::Opened(*self.link.theirs()));
-                } else if !self.handle_front() {
+                } else if self.link.is_over() || !self.handle_front() {
                     if let Some(code) = self.aborted {
                         self.link.fail(Error::PeerClosed(code));
                     }
@@ -774,6 +811,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, P: Files> Perform<P> for Requ
             }
         };
         self.parked = outcome.is_pending();
+        if self.parked
+            && let (Due::Nothing, Some(id)) = (self.due, self.uploading())
+        {
+            // The source keeps us waiting, and the responder does not know why nothing comes.
+            self.link.report_work(id.low(), 0, 0);
+        }
         outcome
     }
 }
@@ -797,5 +840,6 @@ fn expectation(request: &Request<'_>) -> Expect {
 fn is_range(first: u32, count: Option<u32>, size: u64, file_size: u64) -> bool {
     let start = u64::from(first) * CHUNK as u64;
     let most = count.map_or(u64::MAX, |count| u64::from(count) * CHUNK as u64);
-    file_size <= FILE_SIZE_MAX && file_size.checked_sub(start).map(|rest| rest.min(most)) == Some(size)
+    file_size <= FILE_SIZE_MAX
+        && file_size.checked_sub(start).map(|rest| rest.min(most)) == Some(size)
 }

@@ -8,8 +8,8 @@ use crate::storage::{Outcome, Page, RequestId, Store};
 use crate::time::Instant;
 use crate::transfer::{Fault, Hasher, Receiver, Sender, root};
 use crate::wire::{
-    Answer, Ask, CHUNK, Close, Code, DecodeError, Digest, EntryKind, FILE_SIZE_MAX, Header, Kind, Meta, Path, Put,
-    Request, Role, Signal,
+    Answer, Ask, CHUNK, Close, Code, DecodeError, Digest, EntryKind, FILE_SIZE_MAX, Header, Kind,
+    Meta, Path, Put, Request, Role, Signal,
 };
 
 /// What the session is doing. Each state but `Idle` belongs to one request.
@@ -21,23 +21,54 @@ enum Task {
     /// The upload in front is to be begun; it was not unchanged.
     Begin(RequestId),
     /// An upload's data come.
-    Receive { id: RequestId, receiver: Receiver },
+    Receive {
+        id: RequestId,
+        receiver: Receiver,
+    },
     /// An upload is whole and verified.
-    Commit { id: RequestId, size: u64, root: Digest },
+    Commit {
+        id: RequestId,
+        size: u64,
+        root: Digest,
+    },
     /// An upload is worth nothing.
-    Abort { id: RequestId, code: Code },
+    Abort {
+        id: RequestId,
+        code: Code,
+    },
     /// A download's data go.
-    Send { id: RequestId, sender: Sender },
+    Send {
+        id: RequestId,
+        sender: Sender,
+    },
     /// A source is to be closed, and then its stream; or, where it has none, the request is refused.
-    Finish { id: RequestId, close: Result<Close, Code> },
+    Finish {
+        id: RequestId,
+        close: Result<Close, Code>,
+    },
     /// A listing's pages go.
-    List { id: RequestId, entries: u64 },
+    List {
+        id: RequestId,
+        entries: u64,
+    },
     /// A listing's directory is to be closed.
-    EndList { id: RequestId, entries: u64, failed: Option<Code> },
+    EndList {
+        id: RequestId,
+        entries: u64,
+        failed: Option<Code>,
+    },
     /// The file of the request in front is to be opened for its hash.
-    Open { id: RequestId, purpose: Purpose },
+    Open {
+        id: RequestId,
+        purpose: Purpose,
+    },
     /// It is read for its hash.
-    Hash { id: RequestId, purpose: Purpose, meta: Meta, at: u64 },
+    Hash {
+        id: RequestId,
+        purpose: Purpose,
+        meta: Meta,
+        at: u64,
+    },
 }
 
 /// What a hash is wanted for.
@@ -124,8 +155,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
             }
             Signal::Stop => self.handle_stop(request),
             Signal::Abort(code) => self.link.fail(Error::PeerClosed(code)),
-            // A requester has no work to report, and the link has dealt with the rest.
-            Signal::Working { .. } | Signal::Credit(_) => {
+            // That it came is what there is to know.
+            Signal::Working { .. } => {}
+            // The link has dealt with it.
+            Signal::Credit(_) => {
                 self.link.fail(Error::PeerMisbehaved(Code::OutOfOrder));
             }
         }
@@ -357,10 +390,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
                 return self.begin(id, port);
             }
             Request::Put(put) => {
-                let Poll::Ready(found) = port.stat(id, path(put.path)) else { return Poll::Pending };
-                let same_size = |meta: &Meta| {
-                    meta.kind == EntryKind::File && Some(meta.size) == put.size
+                let Poll::Ready(found) = port.stat(id, path(put.path)) else {
+                    return Poll::Pending;
                 };
+                let same_size =
+                    |meta: &Meta| meta.kind == EntryKind::File && Some(meta.size) == put.size;
                 match (found.ok().filter(same_size), put.ask) {
                     (Some(Meta { modified: Some(there), .. }), Ask::Time)
                         if put.modified == Some(there) =>
@@ -655,7 +689,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Session for Responder<B> {
                 } else if self.link.is_open() && !self.opened {
                     self.opened = true;
                     self.notice = Some(Event::Opened(*self.link.theirs()));
-                } else if !self.handle_front() {
+                } else if self.link.is_over() || !self.handle_front() {
                     break;
                 }
             }

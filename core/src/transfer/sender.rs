@@ -31,10 +31,14 @@ impl Sender {
         (self.at / CHUNK as u64) as u32
     }
 
-    /// Bytes of the next frame: bounded by the batch, the credit and what is left.
+    /// Bytes of the next frame: bounded by the batch, the credit and what is left. Where no chunk
+    /// number is left it is one byte, to find the end of the source.
     pub(crate) fn next_len(&self, batch: u8, credit: u64) -> usize {
         let most = usize::from(batch).min(usize::try_from(credit).unwrap_or(usize::MAX));
-        let left = self.size.map_or(u64::MAX, |size| size.saturating_sub(self.sent));
+        let left = match self.size {
+            Some(size) => size.saturating_sub(self.sent),
+            None => FILE_SIZE_MAX.saturating_sub(self.at).max(1),
+        };
         (most * CHUNK).min(usize::try_from(left).unwrap_or(usize::MAX))
     }
 

@@ -135,6 +135,8 @@ mod tests {
         for byte in 0..=255u8 {
             assert_eq!(u8::from(Code::from(byte)), byte);
         }
-        assert!(Code::ALL.iter().all(|code| !matches!(Code::from(u8::from(*code)), Code::Unknown(_))));
+        assert!(
+            Code::ALL.iter().all(|code| !matches!(Code::from(u8::from(*code)), Code::Unknown(_)))
+        );
     }
 }

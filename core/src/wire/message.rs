@@ -184,7 +184,7 @@ impl<'a> Request<'a> {
             Self::Stat { path, .. } => Path::new(path)?,
             Self::List { path, after } => {
                 if !after.is_empty() {
-                    Path::named(after)?;
+                    Path::name(after)?;
                 }
                 Path::new(path)?
             }
@@ -313,9 +313,9 @@ pub enum Signal {
         /// Chunks on stable storage.
         durable: u32,
     },
-    /// The requester, or the receiver of the request's data, wants no more of it.
+    /// The requester wants no more of the request. A responder refuses an upload by its answer.
     Stop,
-    /// Work on the request goes on.
+    /// Work on the request goes on: the responder's, or the requester's source keeps it waiting.
     Working {
         /// Bytes done.
         done: u64,

@@ -14,7 +14,8 @@ mod path;
 
 pub use code::Code;
 pub use frame::{
-    CHUNK, FILE_SIZE_MAX, FRAME_LEN_MAX, HEADER_LEN, Header, Kind, PREFIX_LEN, Prefix, Record, TRAILER_LEN_MAX,
+    CHUNK, FILE_SIZE_MAX, FRAME_LEN_MAX, HEADER_LEN, Header, Kind, PREFIX_LEN, Prefix, Record,
+    TRAILER_LEN_MAX,
 };
 pub use message::{
     Answer, Ask, CONTROL_LEN_MAX, Close, Conflict, DecodeError, Digest, Entry, EntryKind, Hello,

@@ -51,6 +51,15 @@ impl<'a> Path<'a> {
         if path.is_empty() { Err(Code::BadName) } else { Self::new(path) }
     }
 
+    /// As [`named`](Self::named), and a single component: an entry of a directory.
+    ///
+    /// # Errors
+    /// [`Code::NameTooLong`] or [`Code::BadName`].
+    pub fn name(name: &'a str) -> Result<Self, Code> {
+        let path = Self::named(name)?;
+        if path.split().0.is_root() { Ok(path) } else { Err(Code::BadName) }
+    }
+
     /// The path as text.
     #[must_use]
     pub const fn as_str(self) -> &'a str {
@@ -103,11 +112,8 @@ pub fn suffixed(name: &str, suffix: u32) -> String<NAME_LEN_MAX> {
         _ => (name, ""),
     };
     // An extension that leaves no room for a stem is no extension.
-    let (stem, extension) = if extension.len() + number.len() < NAME_LEN_MAX {
-        (stem, extension)
-    } else {
-        (name, "")
-    };
+    let (stem, extension) =
+        if extension.len() + number.len() < NAME_LEN_MAX { (stem, extension) } else { (name, "") };
     let room = NAME_LEN_MAX.saturating_sub(number.len() + extension.len());
     let _ = result.push_str(shortened(stem, room));
     let _ = result.push_str(&number);
@@ -142,7 +148,8 @@ mod tests {
 
     #[test]
     fn legal_paths() {
-        for path in ["", "a", "a/b", "-rf", "a b/\"c'", "..a", "...", "日本語/файл", "a\\b", ".x"] {
+        for path in ["", "a", "a/b", "-rf", "a b/\"c'", "..a", "...", "日本語/файл", "a\\b", ".x"]
+        {
             assert_eq!(Path::new(path).map(Path::as_str), Ok(path));
         }
         let longest = "x".repeat(255);

@@ -333,7 +333,7 @@ pub(crate) fn check_flights(vectors: &Vectors) {
 
 /// `bad.CODE.why`: frames for which an open link is closed with that code.
 pub(crate) fn check_bad_frames(vectors: &Vectors) {
-    for (name, bytes) in vectors.family("bad.", 23) {
+    for (name, bytes) in vectors.family("bad.", 22) {
         let mut end = open_listener(vectors);
         let mut sent = response(&mut end, bytes);
         let abort = split_frame(&mut sent).unwrap();

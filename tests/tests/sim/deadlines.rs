@@ -4,7 +4,8 @@ use kift_core::session::{Config, Error, Requester, Responder, Side};
 use kift_core::wire::{Code, Role, Signal};
 use kift_tests::app::{App, Job};
 use kift_tests::memory::Memory;
-use kift_tests::pair::{Options, Pair};
+use kift_tests::options::Options;
+use kift_tests::pair::Pair;
 use kift_tests::raw::{Frame, Held, first_flight, hello};
 use kift_tests::rng::contents;
 
@@ -13,7 +14,10 @@ const STALL: u64 = 60_000;
 const IDLE: u64 = 300_000;
 
 /// Asserts that a session whose peer is silent gives up after `ms` and not before.
-fn gives_up_after<S: kift_core::session::Perform<P>, P>(held: &mut Held<S, P>, ms: u64) -> Vec<Frame> {
+fn gives_up_after<S: kift_core::session::Perform<P>, P>(
+    held: &mut Held<S, P>,
+    ms: u64,
+) -> Vec<Frame> {
     let from = held.now;
     held.now = from + ms - 1;
     assert_eq!(held.feed(&[]), []);
@@ -171,7 +175,9 @@ fn a_link_that_swallows_everything() {
             let wire = if up { &mut pair.up } else { &mut pair.down };
             wire.capacity = Some(0);
             pair.drive_to_end();
-            assert!(pair.closed().iter().all(|closed| closed.is_some_and(|result| result.is_err())));
+            assert!(
+                pair.closed().iter().all(|closed| closed.is_some_and(|result| result.is_err()))
+            );
             assert!(pair.now <= 1000 + IDLE + 10_000, "{}", pair.now);
             pair.store.assert_closed();
             pair.app.assert_closed();

@@ -6,7 +6,8 @@ use std::time::Duration;
 use kift_core::wire::{Ask, Conflict};
 use kift_tests::app::Job;
 use kift_tests::memory::Memory;
-use kift_tests::pair::{Options, Pair};
+use kift_tests::options::Options;
+use kift_tests::pair::Pair;
 use kift_tests::raw::digest;
 use kift_tests::rng::{Case, Rng, contents};
 
@@ -51,7 +52,9 @@ fn never_stuck(seeds: std::ops::Range<u64>, kinds: &[usize]) {
         let stops = [0, 1, 10][rng.below(3)];
         let mut recent = 0;
         while pair.step() {
-            while recent + 1 < jobs.len() && pair.outcome(jobs[recent + 1]) != kift_tests::pair::Outcome::Queued {
+            while recent + 1 < jobs.len()
+                && pair.outcome(jobs[recent + 1]) != kift_tests::pair::Outcome::Queued
+            {
                 recent += 1;
             }
             if rng.chance(stops) {

@@ -176,7 +176,9 @@ fn several_sessions_on_one_thread() {
         }
         for (n, session) in sessions.iter().enumerate() {
             assert_eq!(session.ended, [Some(Ok(())), Some(Ok(()))]);
-            assert!(session.app.results.values().all(Result::is_ok) && session.app.results.len() == 5);
+            assert!(
+                session.app.results.values().all(Result::is_ok) && session.app.results.len() == 5
+            );
             assert!(session.store.get("a") == Some(&contents(7000, seed * 4 + n as u64)));
         }
     }

@@ -4,7 +4,8 @@ use kift_core::session::{Error, Reply, RequestError};
 use kift_core::wire::{Answer, Code, Signal};
 use kift_tests::app::Job;
 use kift_tests::memory::Memory;
-use kift_tests::pair::{Options, Outcome, Pair};
+use kift_tests::options::Options;
+use kift_tests::pair::{Outcome, Pair};
 use kift_tests::raw::{Frame, Held, digest};
 use kift_tests::rng::{Case, contents};
 
@@ -33,9 +34,8 @@ fn shutting_down_finishes_what_is_under_way() {
         let mut options = Options::any(seed);
         options.latency_max = 1;
         let mut pair = Pair::new(options, Memory::default());
-        let jobs: Vec<_> = (0..10)
-            .map(|n| pair.submit(Job::put(&format!("{n}"), contents(3000, n))))
-            .collect();
+        let jobs: Vec<_> =
+            (0..10).map(|n| pair.submit(Job::put(&format!("{n}"), contents(3000, n)))).collect();
         for _ in 0..seed * 7 {
             pair.step();
         }
@@ -70,7 +70,13 @@ fn aborts_at_any_time() {
         let _case = Case(seed);
         let mut pair = Pair::new(Options::small(seed, 1 + seed % 4), Memory::default());
         let jobs: Vec<_> = (0..6)
-            .map(|n| pair.submit(if n % 2 == 0 { Job::put("a", contents(5000, n)) } else { Job::get("a") }))
+            .map(|n| {
+                pair.submit(if n % 2 == 0 {
+                    Job::put("a", contents(5000, n))
+                } else {
+                    Job::get("a")
+                })
+            })
             .collect();
         for _ in 0..seed * 4 {
             pair.step();
@@ -144,6 +150,35 @@ fn goodbye_with_the_end_of_the_stream_right_behind_it() {
     held.session.request(&Job::Goodbye.request()).expect("sent");
     held.hang_up(&[Frame::answer(1, &Answer::Done)]);
     assert_eq!(held.closed, Some(Ok(())));
+}
+
+#[test]
+fn a_verified_download_is_kept_although_the_link_ends() {
+    let data = contents(1000, 1);
+    for ends in [true, false] {
+        let mut held = Held::small_requester();
+        held.session.request(&Job::get("a").request()).expect("sent");
+        held.port.busy = kift_tests::busy::Busy::sometimes(1, 100, 5);
+        // The last chunk is being written, and then committed, while the link goes down.
+        held.tell(&[
+            Frame::answer(1, &Answer::Sending { size: 1000, file_size: 1000, modified: None }),
+            Frame::data(1, 0, &data),
+            Frame::end(1, &data),
+        ]);
+        while held.port.partial.values().all(|partial| partial.len() < 1000) {
+            held.feed(&[]);
+        }
+        held.feed(&[]);
+        if ends {
+            held.session.abort(Code::Cancelled);
+        }
+        held.hang_up(&[]);
+        assert!(held.closed.is_some_and(|result| result.is_err()));
+        assert!(held.port.got.values().eq([&data]));
+        let done = held.port.results.values().next().copied();
+        assert!(matches!(done, Some(Ok(Reply::Got { size: 1000, .. }))), "{done:?}");
+        held.port.assert_closed();
+    }
 }
 
 #[test]

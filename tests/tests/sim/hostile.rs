@@ -9,7 +9,8 @@ use kift_core::wire::{
 use kift_tests::app::{App, Job};
 use kift_tests::busy::Busy;
 use kift_tests::memory::Memory;
-use kift_tests::pair::{Options, Pair};
+use kift_tests::options::Options;
+use kift_tests::pair::Pair;
 use kift_tests::raw::{Frame, Held, digest, first_flight, frames, hello};
 use kift_tests::rng::{Case, Rng, contents};
 use proptest::collection::vec;

@@ -4,7 +4,8 @@ use kift_core::session::{Failure, Reply};
 use kift_core::wire::{Code, EntryKind};
 use kift_tests::app::Job;
 use kift_tests::memory::Memory;
-use kift_tests::pair::{Options, Pair};
+use kift_tests::options::Options;
+use kift_tests::pair::Pair;
 
 fn folder_of(entries: usize, name_len: usize) -> Memory {
     let mut store = Memory::default();
@@ -66,7 +67,10 @@ fn entries_say_what_they_are_and_what_is_left_out() {
     let expected = [("file", EntryKind::File, 5), ("inner", EntryKind::Directory, 0)];
     assert_eq!(shape.collect::<Vec<_>>(), expected);
     let root = &pair.app.entries[&pair.id(root)];
-    assert_eq!(root.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["folder", "folder0"]);
+    assert_eq!(
+        root.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(),
+        ["folder", "folder0"]
+    );
     pair.finish();
 }
 

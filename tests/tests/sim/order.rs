@@ -45,7 +45,6 @@ fn what_a_responder_does_not_take() {
     let data = |number, index| Frame::data(number, index, &chunk);
     let end = Frame::end(1, &[]);
     let page = Frame::new(Kind::Page, 1, [1, 2, 3]);
-    let working = Signal::Working { done: 1, total: 2 };
     let cases: Vec<Vec<Frame>> = vec![
         vec![data(1, 0)],
         vec![data(0, 0)],
@@ -63,13 +62,11 @@ fn what_a_responder_does_not_take() {
         vec![put(1, 3000), data(1, 0), data(1, 0)],
         vec![put(1, 3000), data(1, 0), data(1, 2)],
         vec![put(1, 3000), data(2, 0)],
-        vec![put(1, 3000), Frame::data(1, 0, &[])],
         vec![put(1, 3000), Frame::data(1, 0, &chunk[..1000]), data(1, 1)],
         vec![put(1, 3000), put(2, 3000)],
         vec![put(1, 3000), data(1, 0), stat(2)],
         vec![put(1, 3000), Frame::end(2, &[])],
         vec![put(1, 0), Frame::end(1, &[1]), Frame::end(1, &[])],
-        vec![Frame::signal(1, working)],
         vec![Frame::signal(0, Signal::Credit((1 << 20) - 1))],
         vec![Frame::signal(0, Signal::Credit(0))],
     ];
@@ -84,6 +81,9 @@ fn what_a_responder_does_not_understand() {
     for frame in [
         raw(Kind::Request, &[]),
         raw(Kind::Request, &[0]),
+        raw(Kind::Request, &[0; 1025]),
+        raw(Kind::Data, &[]),
+        raw(Kind::Page, &[]),
         raw(Kind::Request, &[0, 200, b'a', 0]),
         raw(Kind::Request, &[0, 1, 0xff, 0]),
         raw(Kind::Request, &[0, 1, b'a', 2]),
@@ -162,7 +162,10 @@ fn frames_that_are_none() {
         misbehaved(Code::Malformed)
     );
     for len in 0..12 {
-        assert_eq!(feed(&[len, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]), misbehaved(Code::Malformed));
+        assert_eq!(
+            feed(&[len, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+            misbehaved(Code::Malformed)
+        );
     }
 }
 
@@ -250,7 +253,7 @@ fn unknown_requests_are_answered_and_their_data_discarded() {
             stat(2),
             unknown(3),
             Frame::data(3, 0, &chunk),
-            Frame::data(3, 7, &[]),
+            Frame::data(3, 7, &chunk),
             Frame::end(3, &[]),
             unknown(4),
             Frame::close(4, &Close::Reset(Code::Cancelled)),
@@ -258,7 +261,8 @@ fn unknown_requests_are_answered_and_their_data_discarded() {
             stat(5),
         ]);
         assert_eq!(closed, None);
-        let answers: Vec<_> = heard.into_iter().filter(|frame| frame.kind == Kind::Answer).collect();
+        let answers: Vec<_> =
+            heard.into_iter().filter(|frame| frame.kind == Kind::Answer).collect();
         assert_eq!(answers[0], unsupported(1));
         assert_eq!(answers[2], unsupported(3));
         assert_eq!(answers[3], unsupported(4));
@@ -270,7 +274,10 @@ fn unknown_requests_are_answered_and_their_data_discarded() {
 }
 
 /// What a requester that sent `jobs` makes of `frames`.
-fn ask(jobs: &[Job], frames: &[Frame]) -> Held<kift_core::session::Requester<Vec<u8>, 64>, kift_tests::app::App> {
+fn ask(
+    jobs: &[Job],
+    frames: &[Frame],
+) -> Held<kift_core::session::Requester<Vec<u8>, 64>, kift_tests::app::App> {
     let mut held = Held::small_requester();
     if let [Job::Put { ask: kift_core::wire::Ask::Now, .. }] = jobs {
         // Its source gives nothing: the upload goes on for ever.
@@ -293,9 +300,12 @@ fn what_a_requester_does_not_take() {
     let jobs = [Job::stat("a", false), Job::get("a")];
     let get = [Job::Get { path: "a".to_owned(), first: 1, count: Some(2) }];
     let put = [Job::put("a", contents(20_000, 1))];
+    let answer = Frame::answer;
+    let put_small = [Job::put("a", contents(100, 1))];
+    let list = [Job::list("")];
+    let listed = |entries| answer(1, &Answer::Listed { entries, skipped: 0 });
     let put_asks = [Job::put("a", contents(3000, 1)).asking(kift_core::wire::Ask::Time)];
     let meta = Meta { kind: EntryKind::File, size: 1, modified: Some(Timestamp(1)) };
-    let answer = Frame::answer;
     let stat = answer(1, &Answer::Stat { meta, digest: None });
     let sending = |size, file_size| Answer::Sending { size, file_size, modified: None };
     let ready = |from| answer(1, &Answer::Ready { from, root: digest(&[]) });
@@ -317,7 +327,7 @@ fn what_a_requester_does_not_take() {
         (&jobs, vec![stat.clone(), stat.clone()], order),
         (&jobs, vec![Frame::data(1, 0, &chunk)], order),
         (&jobs, vec![Frame::end(1, &[])], order),
-        (&jobs, vec![Frame::new(Kind::Page, 1, [])], order),
+        (&jobs, vec![Frame::new(Kind::Page, 1, [])], Code::Malformed),
         (&jobs, vec![Frame::request(1, &Job::Space.request())], order),
         (&jobs, vec![Frame::hello(&hello(Role::Responder))], order),
         (&jobs, vec![Frame::signal(1, Signal::Stop)], order),
@@ -333,7 +343,7 @@ fn what_a_requester_does_not_take() {
         (&get, vec![begins.clone(), failed.clone()], order),
         (&get, vec![begins.clone(), Frame::data(1, 0, &chunk)], order),
         (&get, vec![begins.clone(), Frame::data(1, 2, &chunk)], order),
-        (&get, vec![begins.clone(), Frame::data(1, 1, &[])], order),
+        (&get, vec![begins.clone(), Frame::data(1, 1, &[])], Code::Malformed),
         (&get, vec![begins.clone(), Frame::data(2, 1, &chunk)], order),
         (&get, vec![begins.clone(), Frame::new(Kind::Close, 1, [9])], Code::Incompatible),
         (&get, vec![answer(1, &sending(2048, 2048))], Code::Malformed),
@@ -342,6 +352,9 @@ fn what_a_requester_does_not_take() {
         (&get, vec![answer(1, &sending(0, 1000))], Code::Malformed),
         (&get, vec![answer(1, &sending(2048, u64::MAX))], Code::Malformed),
         (&put, vec![stored.clone()], order),
+        // It was sent whole, but something else is said to be stored.
+        (&put_small, vec![stored.clone()], order),
+        (&list, vec![listed(1)], order),
         (&put, vec![ready(0)], order),
         (&put, vec![answer(1, &Answer::Unchanged)], order),
         (&put_asks, vec![stored.clone()], order),

@@ -5,7 +5,8 @@ use kift_core::wire::Ask;
 use kift_tests::app::Job;
 use kift_tests::busy::Busy;
 use kift_tests::memory::Memory;
-use kift_tests::pair::{Options, Pair};
+use kift_tests::options::Options;
+use kift_tests::pair::Pair;
 use kift_tests::raw::digest;
 use kift_tests::rng::{Case, contents};
 
@@ -71,7 +72,11 @@ fn work_is_reported_and_no_deadline_passes() {
             assert!(pair.app.working.iter().any(|(request, ..)| *request == id), "{id}");
         }
         let reports = pair.app.working.len() as u64;
-        assert!((pair.now / 3000 / 2..pair.now / 1900).contains(&reports), "{reports} in {}", pair.now);
+        assert!(
+            (pair.now / 3000 / 2..pair.now / 1900).contains(&reports),
+            "{reports} in {}",
+            pair.now
+        );
         pair.finish();
     }
 }
@@ -95,7 +100,11 @@ fn a_long_hash_is_reported() {
         }
         assert!(pair.now > 100_000);
         let result = pair.result(stat);
-        assert!(matches!(result, Some(Ok(Reply::Stat { digest: Some(_), .. }))), "{result:?} {:?}", pair.closed());
+        assert!(
+            matches!(result, Some(Ok(Reply::Stat { digest: Some(_), .. }))),
+            "{result:?} {:?}",
+            pair.closed()
+        );
         assert!(pair.app.working.iter().is_sorted_by_key(|(_, done, _)| *done));
         assert!(pair.app.working.iter().all(|(_, _, total)| *total == 3 << 20));
         assert!(pair.app.working.len() > 20, "{}", pair.app.working.len());
@@ -127,7 +136,8 @@ fn an_end_of_the_link_while_something_is_pending() {
         pair.app.assert_closed();
         assert!(pair.closed().iter().all(|closed| closed.is_some_and(|result| result.is_err())));
         for (number, job) in numbers.into_iter().zip(jobs(seed)) {
-            if let (Some(Ok(Reply::Got { root, .. })), Job::Get { .. }) = (pair.result(number), job) {
+            if let (Some(Ok(Reply::Got { root, .. })), Job::Get { .. }) = (pair.result(number), job)
+            {
                 assert_eq!(root, digest(&pair.app.got[&pair.id(number)]));
             }
         }

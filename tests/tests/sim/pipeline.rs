@@ -4,7 +4,8 @@ use kift_core::session::{Failure, Reply};
 use kift_core::wire::{Code, Conflict};
 use kift_tests::app::Job;
 use kift_tests::memory::Memory;
-use kift_tests::pair::{Options, Outcome, Pair};
+use kift_tests::options::Options;
+use kift_tests::pair::{Outcome, Pair};
 use kift_tests::raw::{Frame, Held, digest, hello};
 use kift_tests::rng::{Case, Rng, contents};
 
@@ -156,7 +157,8 @@ fn names_longer_than_the_peer_takes_are_refused_here() {
 #[test]
 fn requests_behind_a_long_download() {
     for seed in 0..20 {
-        let mut options = Options::small(seed, 1 + seed % 4).pieces([usize::MAX, 40][seed as usize % 2]);
+        let mut options =
+            Options::small(seed, 1 + seed % 4).pieces([usize::MAX, 40][seed as usize % 2]);
         options.latency_max = seed % 3;
         let _case = Case(format!("{options:?}"));
         let mut store = Memory::default();

@@ -4,7 +4,8 @@ use kift_core::session::{Failure, Reply};
 use kift_core::wire::{Answer, Ask, Close, Code, Conflict, Digest, Timestamp};
 use kift_tests::app::Job;
 use kift_tests::memory::Memory;
-use kift_tests::pair::{Options, Pair};
+use kift_tests::options::Options;
+use kift_tests::pair::Pair;
 use kift_tests::raw::{Frame, Held, digest};
 use kift_tests::rng::contents;
 

@@ -1,11 +1,12 @@
 //! Stopping a request at every possible moment leaves a link that works.
 
 use kift_core::session::{Failure, Reply};
-use kift_core::wire::{Ask, Code};
+use kift_core::wire::{Answer, Ask, Code};
 use kift_tests::app::Job;
 use kift_tests::busy::Busy;
 use kift_tests::memory::Memory;
-use kift_tests::pair::{Options, Pair};
+use kift_tests::options::Options;
+use kift_tests::pair::Pair;
 use kift_tests::raw::{Frame, Held, digest};
 use kift_tests::rng::{Case, contents};
 
@@ -176,6 +177,26 @@ fn stops_of_what_is_over_or_unknown_are_ignored() {
     assert_eq!(held.tell(&[stop(1), stop(0), stop(9), stop(u16::MAX)]), []);
     let heard = held.tell(&[stat(1), stop(1), stat(2), stop(1), stop(2)]);
     assert_eq!(heard.len(), 2);
+    assert_eq!(held.closed, None);
+}
+
+#[test]
+fn a_put_that_was_stopped_sends_nothing_when_it_is_ready() {
+    let mut held = Held::small_requester();
+    let job = Job::put("a", contents(5000, 1)).asking(Ask::Time);
+    let id = held.session.request(&job.request()).expect("sent");
+    held.port.accepted(id, &job);
+    held.session.stop(id).expect("sent");
+    held.session.stop(id).expect("sent already");
+    assert_eq!(held.feed(&[]).len(), 2);
+    // The responder may be hashing, and report on it: nothing may be sent that could block.
+    let next = held.session.request(&Job::put("b", "b").request());
+    assert_eq!(next, Err(kift_core::session::RequestError::Later));
+    let ready = Answer::Ready { from: 0, root: digest(&[]) };
+    assert_eq!(held.tell(&[Frame::answer(1, &ready)]), []);
+    assert_eq!(held.tell(&[Frame::answer(1, &Answer::Failed(Code::Cancelled))]), []);
+    assert_eq!(held.port.results[&id], Err(Failure::Peer(Code::Cancelled)));
+    assert!(held.session.request(&Job::put("b", "b").request()).is_ok());
     assert_eq!(held.closed, None);
 }
 
