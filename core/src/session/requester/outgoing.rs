@@ -1,0 +1,149 @@
+//! What a requester sends, and its operations on the port.
+
+use super::{Download, Due, Requester, Upload};
+use crate::session::link::PROGRESS_LEN;
+use crate::session::{Error, Event, Failure, Reply};
+use crate::storage::{Files, RequestId};
+use crate::wire::{CHUNK, Close, Code, Digest, Entry, Header, Kind, Path, Signal};
+use core::task::Poll;
+
+impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
+    /// Queues what needs no port, and says whether the port has data to read.
+    pub(super) fn prepare(&mut self) -> bool {
+        if let Download::Discarding { id, .. } = self.download {
+            self.queue_stop(id);
+        }
+        if self.link.grant()
+            && let Download::Receiving { id, receiver } = self.download
+        {
+            let received = receiver.chunks();
+            self.link.queue_signal(id.low(), Signal::Progress { received, durable: 0 });
+        }
+        if let Upload::Sending { id, sender } = self.upload
+            && sender.is_done()
+        {
+            self.upload = Upload::Closing { id, close: sender.end(&self.hasher) };
+        }
+        match self.upload {
+            Upload::Closing { id, close } => {
+                if self.link.queue_close(id.low(), &close) {
+                    self.upload = Upload::None;
+                    if let Close::End { size, root } = close
+                        && let Some(open) = self.open.iter_mut().find(|open| open.id == id)
+                    {
+                        open.sent = Some((size, root));
+                    }
+                }
+                false
+            }
+            Upload::Sending { sender, .. } => {
+                let len = sender.next_len(self.link.batch(), self.link.credit());
+                len > 0 && (self.link.room() >= len || !self.link.has_output())
+            }
+            Upload::None | Upload::Asked { .. } => false,
+        }
+    }
+
+    pub(super) fn read<P: Files>(&mut self, port: &mut P) -> Poll<()> {
+        let Upload::Sending { id, mut sender } = self.upload else { return Poll::Ready(()) };
+        let len = sender.next_len(self.link.batch(), self.link.credit());
+        let buf = self.link.payload_mut(len);
+        let outcome = match port.read(id, sender.at(), buf) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(outcome) => outcome.map(|n| n.min(buf.len())),
+        };
+        let n = match outcome {
+            Ok(n) if n > 0 && sender.is_exhausted() => {
+                self.fail_upload(id, Code::TooLarge);
+                return Poll::Ready(());
+            }
+            Ok(n) => n,
+            Err(code) => {
+                self.fail_upload(id, code);
+                return Poll::Ready(());
+            }
+        };
+        let ended = n < buf.len();
+        if n > 0 && (!ended || sender.is_open_ended()) {
+            let header = Header { kind: Kind::Data, request: id.low(), index: sender.index() };
+            sender.advance(buf.get(..n).unwrap_or(&[]), &mut self.hasher);
+            self.link.finish_frame(header, n);
+        }
+        match (ended, sender.is_open_ended()) {
+            (false, _) => self.upload = Upload::Sending { id, sender },
+            (true, true) => {
+                self.upload = Upload::Closing { id, close: sender.end(&self.hasher) };
+            }
+            // The source has become shorter than was declared.
+            (true, false) => self.fail_upload(id, Code::Changed),
+        }
+        Poll::Ready(())
+    }
+
+    pub(super) fn tell_entries<P: Files>(&mut self, request: RequestId, port: &mut P) {
+        let mut rest = self.link.front().map_or(&[][..], |front| front.payload);
+        while !rest.is_empty() {
+            match Entry::decode(rest) {
+                Ok((entry, tail)) if Path::name(entry.name).is_ok() => {
+                    self.listed = self.listed.saturating_add(1);
+                    port.handle_event(Event::Entry { request, entry });
+                    rest = tail;
+                }
+                _ => {
+                    self.link.fail(Error::PeerMisbehaved(Code::Malformed));
+                    return;
+                }
+            }
+        }
+        self.link.pop();
+    }
+
+    pub(super) fn write<P: Files>(&mut self, id: RequestId, port: &mut P) -> Poll<()> {
+        let (Some(front), Download::Receiving { receiver, .. }) =
+            (self.link.front(), &mut self.download)
+        else {
+            return Poll::Ready(());
+        };
+        match port.write(id, receiver.at(), front.payload) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(())) => {
+                receiver.advance(front.payload, &mut self.hasher);
+                self.due = Due::Nothing;
+            }
+            Poll::Ready(Err(code)) => self.due = Due::Drop { id, code },
+        }
+        self.link.pop();
+        Poll::Ready(())
+    }
+
+    pub(super) fn commit<P: Files>(
+        &mut self,
+        id: RequestId,
+        size: u64,
+        root: Digest,
+        port: &mut P,
+    ) -> Poll<()> {
+        let result = match port.commit(id, size, root) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(suffix)) => {
+                // The sender's receipt. Where it does not fit now the sender goes without it.
+                let received = u32::try_from(size.div_ceil(CHUNK as u64)).unwrap_or(u32::MAX);
+                let receipt = Signal::Progress { received, durable: received };
+                if self.link.queue_signal(id.low(), receipt) {
+                    self.count_written(PROGRESS_LEN);
+                }
+                Ok(Reply::Got { size, root, suffix })
+            }
+            Poll::Ready(Err(code)) => Err(Failure::Local(code)),
+        };
+        self.download = Download::None;
+        self.finish(id, result);
+        Poll::Ready(())
+    }
+
+    /// Whether the port must still hear something although the session is over: what came before
+    /// its end, and what becomes of a download.
+    pub(super) fn owes_port(&self) -> bool {
+        matches!(self.due, Due::Event(_)) || matches!(self.download, Download::Receiving { .. })
+    }
+}

@@ -1,0 +1,297 @@
+//! A responder's work: one operation on the port at a time.
+
+use super::{Purpose, Responder, Task};
+use crate::storage::{Outcome, Page, RequestId, Store};
+use crate::transfer::{Receiver, Sender, root};
+use crate::wire::{
+    Answer, Ask, CHUNK, Close, Code, Digest, EntryKind, FILE_SIZE_MAX, Header, Kind, Meta, Path,
+    Put, Request,
+};
+use core::task::Poll;
+
+impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
+    /// The request in front, whose path was checked.
+    pub(super) fn do_request<S: Store>(&mut self, id: RequestId, port: &mut S) -> Poll<()> {
+        let Some(request) = self.link.front().and_then(|f| Request::decode(f.payload).ok()) else {
+            return Poll::Ready(());
+        };
+        let path = |text| Path::new(text).unwrap_or(Path::ROOT);
+        let outcome: Outcome<Answer> = match request {
+            Request::Put(Put { ask: Ask::Now, .. }) => {
+                self.task = Task::Begin(id);
+                return self.begin(id, port);
+            }
+            Request::Put(put) => {
+                let Poll::Ready(found) = port.stat(id, path(put.path)) else {
+                    return Poll::Pending;
+                };
+                let same_size =
+                    |meta: &Meta| meta.kind == EntryKind::File && Some(meta.size) == put.size;
+                match (found.ok().filter(same_size), put.ask) {
+                    (Some(Meta { modified: Some(there), .. }), Ask::Time)
+                        if put.modified == Some(there) =>
+                    {
+                        Poll::Ready(Ok(Answer::Unchanged))
+                    }
+                    (Some(_), Ask::Digest(digest)) => {
+                        self.task = Task::Open { id, purpose: Purpose::Compare(digest) };
+                        return Poll::Ready(());
+                    }
+                    _ => {
+                        self.task = Task::Begin(id);
+                        return Poll::Ready(());
+                    }
+                }
+            }
+            Request::Stat { path: text, digest } => match port.stat(id, path(text)) {
+                Poll::Ready(Ok(meta)) if digest && meta.kind == EntryKind::File => {
+                    self.task = Task::Open { id, purpose: Purpose::Stat };
+                    return Poll::Ready(());
+                }
+                other => other.map_ok(|meta| Answer::Stat { meta, digest: None }),
+            },
+            Request::List { path: text, after } => {
+                match port.open_directory(id, path(text), after) {
+                    Poll::Ready(Ok(())) => {
+                        self.link.pop();
+                        self.task = Task::List { id, entries: 0 };
+                        return Poll::Ready(());
+                    }
+                    other => other.map_ok(|()| Answer::Done),
+                }
+            }
+            Request::Get { path: text, first, count } => match port.open(id, path(text)) {
+                Poll::Ready(Ok(meta)) => {
+                    self.link.pop();
+                    self.start_sending(id, meta, first, count);
+                    return Poll::Ready(());
+                }
+                other => other.map_ok(|_| Answer::Done),
+            },
+            Request::Delete { path: text } => port.delete(id, path(text)).map_ok(|()| Answer::Done),
+            Request::Rename { from, to, replace } => {
+                port.rename(id, path(from), path(to), replace).map_ok(|()| Answer::Done)
+            }
+            Request::MakeDirectory { path: text } => {
+                port.make_directory(id, path(text)).map_ok(|()| Answer::Done)
+            }
+            Request::Space => port.space(id).map_ok(Answer::Space),
+            // It was answered when it came.
+            Request::Goodbye => Poll::Ready(Ok(Answer::Done)),
+        };
+        let Poll::Ready(result) = outcome else { return Poll::Pending };
+        self.link.pop();
+        self.answer(id, &result.unwrap_or_else(Answer::Failed));
+        Poll::Ready(())
+    }
+
+    pub(super) fn begin<S: Store>(&mut self, id: RequestId, port: &mut S) -> Poll<()> {
+        let Some(Ok(Request::Put(put))) = self.link.front().map(|f| Request::decode(f.payload))
+        else {
+            return Poll::Ready(());
+        };
+        let path = Path::new(put.path).unwrap_or(Path::ROOT);
+        let Poll::Ready(result) = port.begin(id, path, &put) else { return Poll::Pending };
+        let (size, asked) = (put.size, put.ask != Ask::Now);
+        self.link.pop();
+        match result {
+            Ok(()) => {
+                let receiver = Receiver::start(0, size, &mut self.hasher);
+                if asked {
+                    let ready = Answer::Ready { from: 0, root: root(&self.hasher) };
+                    self.link.queue_answer(id.low(), &ready);
+                }
+                self.task = Task::Receive { id, receiver };
+            }
+            Err(code) => {
+                self.discarding = true;
+                self.answer(id, &Answer::Failed(code));
+            }
+        }
+        Poll::Ready(())
+    }
+
+    pub(super) fn write<S: Store>(&mut self, id: RequestId, port: &mut S) -> Poll<()> {
+        let (Some(front), Task::Receive { receiver, .. }) = (self.link.front(), &mut self.task)
+        else {
+            return Poll::Ready(());
+        };
+        match port.write(id, receiver.at(), front.payload) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(())) => receiver.advance(front.payload, &mut self.hasher),
+            Poll::Ready(Err(code)) => {
+                self.discarding = true;
+                self.task = Task::Abort { id, code };
+            }
+        }
+        self.link.pop();
+        Poll::Ready(())
+    }
+
+    pub(super) fn start_sending(
+        &mut self,
+        id: RequestId,
+        meta: Meta,
+        first: u32,
+        count: Option<u32>,
+    ) {
+        let start = u64::from(first) * CHUNK as u64;
+        let most = count.map_or(u64::MAX, |count| u64::from(count) * CHUNK as u64);
+        let code = match meta.size.checked_sub(start) {
+            Some(rest) if meta.size <= FILE_SIZE_MAX => {
+                let size = rest.min(most);
+                let (file_size, modified) = (meta.size, meta.modified);
+                self.link.queue_answer(id.low(), &Answer::Sending { size, file_size, modified });
+                let sender = Sender::start(first, Some(size), &mut self.hasher);
+                self.task = Task::Send { id, sender };
+                return;
+            }
+            Some(_) => Code::TooLarge,
+            None => Code::BadRange,
+        };
+        self.task = Task::Finish { id, close: Err(code) };
+    }
+
+    pub(super) fn read<S: Store>(
+        &mut self,
+        id: RequestId,
+        mut sender: Sender,
+        port: &mut S,
+    ) -> Poll<()> {
+        let len = sender.next_len(self.link.batch(), self.link.credit());
+        let buf = self.link.payload_mut(len);
+        let Poll::Ready(outcome) = port.read(id, sender.at(), buf) else { return Poll::Pending };
+        match outcome {
+            Ok(n) if n >= buf.len() => {
+                let n = buf.len();
+                let header = Header { kind: Kind::Data, request: id.low(), index: sender.index() };
+                sender.advance(buf, &mut self.hasher);
+                self.link.finish_frame(header, n);
+                self.task = Task::Send { id, sender };
+            }
+            // The file has become shorter than was declared.
+            Ok(_) => self.task = Task::Finish { id, close: Ok(Close::Reset(Code::Changed)) },
+            Err(code) => self.task = Task::Finish { id, close: Ok(Close::Reset(code)) },
+        }
+        Poll::Ready(())
+    }
+
+    pub(super) fn list<S: Store>(&mut self, id: RequestId, entries: u64, port: &mut S) -> Poll<()> {
+        let mut page = Page::new(self.link.payload_mut(CHUNK));
+        let Poll::Ready(outcome) = port.read_directory(id, &mut page) else { return Poll::Pending };
+        let (len, entries) = (page.len(), entries.saturating_add(page.entries()));
+        if len > 0 {
+            self.link.finish_frame(Header::new(Kind::Page, id.low()), len);
+        }
+        self.task = match outcome {
+            Ok(true) => Task::List { id, entries },
+            Ok(false) => Task::EndList { id, entries, failed: None },
+            Err(code) => Task::EndList { id, entries, failed: Some(code) },
+        };
+        Poll::Ready(())
+    }
+
+    pub(super) fn open<S: Store>(
+        &mut self,
+        id: RequestId,
+        purpose: Purpose,
+        port: &mut S,
+    ) -> Poll<()> {
+        let Some(Ok(Request::Stat { path, .. } | Request::Put(Put { path, .. }))) =
+            self.link.front().map(|f| Request::decode(f.payload))
+        else {
+            return Poll::Ready(());
+        };
+        let path = Path::new(path).unwrap_or(Path::ROOT);
+        let Poll::Ready(opened) = port.open(id, path) else { return Poll::Pending };
+        match (opened, purpose) {
+            (Ok(meta), _) => {
+                self.hasher.reset();
+                self.task = Task::Hash { id, purpose, meta, at: 0 };
+            }
+            (Err(code), Purpose::Stat) => {
+                self.link.pop();
+                self.answer(id, &Answer::Failed(code));
+            }
+            (Err(_), Purpose::Compare(_)) => self.task = Task::Begin(id),
+        }
+        Poll::Ready(())
+    }
+
+    pub(super) fn hash<S: Store>(
+        &mut self,
+        id: RequestId,
+        purpose: Purpose,
+        meta: Meta,
+        at: u64,
+        port: &mut S,
+    ) -> Poll<()> {
+        let room = self.link.room() / CHUNK * CHUNK;
+        let left = usize::try_from(meta.size.saturating_sub(at)).unwrap_or(usize::MAX);
+        let buf = self.link.payload_mut(room.min(left));
+        let Poll::Ready(outcome) = port.read(id, at, buf) else { return Poll::Pending };
+        let at = match outcome {
+            Ok(n) if n >= buf.len() => {
+                self.hasher.update(buf);
+                at.saturating_add(buf.len() as u64)
+            }
+            Ok(_) => return self.end_hash(id, purpose, meta, Err(Code::Changed), port),
+            Err(code) => return self.end_hash(id, purpose, meta, Err(code), port),
+        };
+        if at < meta.size {
+            self.task = Task::Hash { id, purpose, meta, at };
+            self.link.report_work(id.low(), at, meta.size);
+            return Poll::Ready(());
+        }
+        let digest = root(&self.hasher);
+        self.end_hash(id, purpose, meta, Ok(digest), port)
+    }
+
+    pub(super) fn end_hash<S: Store>(
+        &mut self,
+        id: RequestId,
+        purpose: Purpose,
+        meta: Meta,
+        digest: Result<Digest, Code>,
+        port: &mut S,
+    ) -> Poll<()> {
+        port.close(id);
+        let answer = match (purpose, digest) {
+            (Purpose::Stat, Ok(digest)) => Answer::Stat { meta, digest: Some(digest) },
+            (Purpose::Stat, Err(code)) => Answer::Failed(code),
+            (Purpose::Compare(wanted), Ok(digest)) if wanted == digest => Answer::Unchanged,
+            (Purpose::Compare(_), _) => {
+                self.task = Task::Begin(id);
+                return Poll::Ready(());
+            }
+        };
+        self.link.pop();
+        self.answer(id, &answer);
+        Poll::Ready(())
+    }
+
+    /// The session is over: what is open is closed. A verified upload is committed all the same.
+    pub(super) fn clean_up<S: Store>(&mut self, port: &mut S) -> Poll<()> {
+        match self.task {
+            Task::Commit { id, size, root } => {
+                if port.commit(id, size, root).is_pending() {
+                    return Poll::Pending;
+                }
+            }
+            Task::Request(id)
+            | Task::Begin(id)
+            | Task::Open { id, .. }
+            | Task::Receive { id, .. }
+            | Task::Abort { id, .. } => port.abort(id),
+            Task::Send { id, .. } | Task::Finish { id, .. } | Task::Hash { id, .. } => {
+                port.close(id);
+            }
+            Task::List { id, .. } | Task::EndList { id, .. } => {
+                port.close_directory(id);
+            }
+            Task::Idle => {}
+        }
+        self.task = Task::Idle;
+        Poll::Ready(())
+    }
+}
