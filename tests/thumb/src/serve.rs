@@ -10,12 +10,21 @@ use kift_core::wire::{Code, Entry, EntryKind, Meta, Path, Put, Space, Timestamp}
 use crate::bare::{any, any_text};
 use crate::world::{BUFFER_LEN, Port, Stream, any_config, any_u64, now, outcome, place};
 
-/// Serves one session.
-pub fn serve() {
+type Session = Responder<&'static mut [u8]>;
+
+/// Makes the session. On its own, so that what it takes of the stack is given back: a session is
+/// made where it is returned, and then moved to its place.
+#[inline(never)]
+fn begin() -> Option<&'static mut Session> {
     let rx: &'static mut [u8] = place!(RESPONDER_RX: [u8; BUFFER_LEN] = [0; BUFFER_LEN]);
     let tx: &'static mut [u8] = place!(RESPONDER_TX: [u8; BUFFER_LEN] = [0; BUFFER_LEN]);
-    let Ok(session) = Responder::new(rx, tx, &any_config()) else { return };
-    let session = place!(RESPONDER: Responder<&'static mut [u8]> = session);
+    let session = Session::new(rx, tx, &any_config()).ok()?;
+    Some(place!(RESPONDER: Session = session))
+}
+
+/// Serves one session.
+pub fn serve() {
+    let Some(session) = begin() else { return };
     let mut driver = Blocking::with_read_ready(Stream);
     loop {
         match driver.step(session, &mut Port, now()) {

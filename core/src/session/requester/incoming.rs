@@ -120,9 +120,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
                 self.upload = Upload::None;
                 Reply::Unchanged
             }
-            (Expect::Stored, Answer::Stored { size, root, suffix })
-                if open.sent == Some((size, root)) =>
-            {
+            (Expect::Stored, Answer::Stored { size, root, suffix }) if open.sent == Some(size) => {
                 Reply::Stored { size, root, suffix }
             }
             (Expect::Sending { first, count }, Answer::Sending { size, file_size, modified })

@@ -75,8 +75,9 @@ struct Open {
     stopped: bool,
     /// Why its upload was broken off here.
     fault: Option<Code>,
-    /// What its upload was closed with: nothing else may be said to be stored.
-    sent: Option<(u64, Digest)>,
+    /// Bytes that its upload was closed with: nothing else may be said to be stored. (Their hash
+    /// the responder compared with that of the close.)
+    sent: Option<u64>,
 }
 
 impl Open {

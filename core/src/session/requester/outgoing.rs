@@ -28,10 +28,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
             Upload::Closing { id, close } => {
                 if self.link.queue_close(id.low(), &close) {
                     self.upload = Upload::None;
-                    if let Close::End { size, root } = close
+                    if let Close::End { size, .. } = close
                         && let Some(open) = self.open.iter_mut().find(|open| open.id == id)
                     {
-                        open.sent = Some((size, root));
+                        open.sent = Some(size);
                     }
                 }
                 false
