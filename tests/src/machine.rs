@@ -4,7 +4,7 @@
 //! [`PATIENCE`], which no sound run comes near.
 
 use std::ffi::OsStr;
-use std::io::Read;
+use std::io::{self, Read, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
@@ -61,23 +61,21 @@ pub fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
     }
 }
 
-/// Says that a test did not run, by name, and why.
+/// Says that a test does not run, by name, and why. Gives false: it does not.
 ///
 /// # Panics
 /// Where the environment says that everything must run.
-pub fn skip(test: &str, why: &str) {
+pub fn skip(test: &str, why: &str) -> bool {
     assert!(std::env::var_os("KIFT_TEST_MUST_RUN").is_none(), "{test} must run, but {why}");
-    eprintln!("SKIPPED: {why}: {test}");
+    // Not by a macro, whose output a test that passes does not show.
+    let _ = writeln!(io::stderr(), "SKIPPED: {why}: {test}");
+    false
 }
 
 /// Whether this process may do what root may; says so where not.
 #[must_use]
 pub fn is_root(test: &str) -> bool {
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        skip(test, "needs root");
-    }
-    root
+    rustix::process::geteuid().is_root() || skip(test, "needs root")
 }
 
 /// A command line of `kift`.

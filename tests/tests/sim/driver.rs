@@ -131,7 +131,7 @@ impl Session {
             jobs: jobs.into_iter().chain([Job::Goodbye]).collect(),
             responder: Responder::new(buffer(), buffer(), &config(Side::Listener)).expect("room"),
             store: Memory::default(),
-            serves: driver(there, seed % 3 == 0),
+            serves: driver(there, seed.is_multiple_of(3)),
             ended: [None, None],
         }
     }

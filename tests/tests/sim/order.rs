@@ -1,11 +1,11 @@
 //! Frames that may not come: each closes the link with its own code. What is only unknown does not.
 
-use kift_core::session::Error;
+use kift_core::session::{Config, Error, Requester, Responder, Side};
 use kift_core::wire::{
-    Answer, Close, Code, Digest, Entry, EntryKind, HEADER_LEN, Kind, Meta, Role, Signal, Space,
-    Timestamp,
+    Answer, Ask, Close, Code, Digest, Entry, EntryKind, HEADER_LEN, Kind, Meta, Role, Signal,
+    Space, Timestamp,
 };
-use kift_tests::app::Job;
+use kift_tests::app::{App, Job};
 use kift_tests::busy::Busy;
 use kift_tests::memory::Memory;
 use kift_tests::raw::{Frame, Held, digest, first_flight, hello, sealed};
@@ -102,12 +102,42 @@ fn what_a_responder_does_not_understand() {
 }
 
 #[test]
+fn payloads_of_no_legal_length() {
+    let long = |kind, len| Frame::new(kind, 1, vec![0; len]);
+    for frame in [
+        Frame::data(1, 0, &[]),
+        long(Kind::Data, 1025), // the batch is 1
+        long(Kind::Page, 0),
+        long(Kind::Page, 1025),
+        long(Kind::Request, 1025),
+        long(Kind::Answer, 1025),
+        long(Kind::Close, 1025),
+        long(Kind::Signal, 1025),
+    ] {
+        closes_with(Code::Malformed, &[put(1, 3000), frame]);
+    }
+    let batch = Config { batch_max: 4, ..Config::small(Side::Listener, 8) };
+    for (len, legal) in [(4096, true), (4097, false)] {
+        let mut held = Held::responder(&batch, 10_000, Memory::default());
+        held.tell(&[put(1, 9000), Frame::data(1, 0, &vec![0; len])]);
+        assert_eq!(held.closed.is_none(), legal);
+    }
+}
+
+#[test]
+fn a_requester_may_say_that_its_source_is_slow() {
+    let working = Frame::signal(1, Signal::Working { done: 1, total: 2 });
+    let frames = [put(1, 3000), working.clone(), Frame::data(1, 0, &[0; 1024]), working];
+    assert_eq!(serve(&frames).1, None);
+}
+
+#[test]
 fn more_than_credit_was_granted_for() {
     let data = contents(20 << 10, 1);
     let mut frames = vec![put(1, 20 << 10)];
     frames.extend(data.chunks(1024).enumerate().map(|(n, c)| Frame::data(1, n as u32, c)));
     // The responder has granted 3 chunks, and will grant more only when it has stored some.
-    let config = kift_core::session::Config::small(kift_core::session::Side::Listener, 3);
+    let config = Config::small(Side::Listener, 3);
     let mut held = Held::responder(&config, 9000, Memory::default());
     held.port.busy = Busy::sometimes(1, 100, 1_000_000);
     held.tell(&frames[..4]);
@@ -172,8 +202,8 @@ fn frames_that_are_none() {
 #[test]
 fn first_flights_and_hellos_that_do_not_fit() {
     let fresh = || {
-        let config = kift_core::session::Config::small(kift_core::session::Side::Listener, 8);
-        let session = kift_core::session::Responder::new(vec![0; 4096], vec![0; 4096], &config);
+        let config = Config::small(Side::Listener, 8);
+        let session = Responder::new(vec![0; 4096], vec![0; 4096], &config);
         Held::new(session.expect("room"), Memory::default())
     };
     let misbehaved = |code| Some(Err(Error::PeerMisbehaved(code)));
@@ -231,11 +261,10 @@ fn first_flights_and_hellos_that_do_not_fit() {
 
 #[test]
 fn a_refusal_is_understood() {
-    use kift_core::session::{Config, Requester, Side};
     for code in [Code::TooManySessions, Code::SealedOnly, Code::Unknown(200)] {
         let config = Config::small(Side::Dialler, 8);
         let session = Requester::<_, 4>::new(vec![0; 2000], vec![0; 2000], &config).expect("room");
-        let mut held = Held::new(session, kift_tests::app::App::default());
+        let mut held = Held::new(session, App::default());
         held.feed(&first_flight(1, 0, code.into()));
         assert_eq!(held.closed, Some(Err(Error::PeerClosed(code))));
     }
@@ -274,12 +303,9 @@ fn unknown_requests_are_answered_and_their_data_discarded() {
 }
 
 /// What a requester that sent `jobs` makes of `frames`.
-fn ask(
-    jobs: &[Job],
-    frames: &[Frame],
-) -> Held<kift_core::session::Requester<Vec<u8>, 64>, kift_tests::app::App> {
+fn ask(jobs: &[Job], frames: &[Frame]) -> Held<Requester<Vec<u8>, 64>, App> {
     let mut held = Held::small_requester();
-    if let [Job::Put { ask: kift_core::wire::Ask::Now, .. }] = jobs {
+    if let [Job::Put { ask: Ask::Now, .. }] = jobs {
         // Its source gives nothing: the upload goes on for ever.
         held.port.busy = Busy::sometimes(1, 100, 1_000_000);
     }
@@ -304,7 +330,7 @@ fn what_a_requester_does_not_take() {
     let put_small = [Job::put("a", contents(100, 1))];
     let list = [Job::list("")];
     let listed = |entries| answer(1, &Answer::Listed { entries, skipped: 0 });
-    let put_asks = [Job::put("a", contents(3000, 1)).asking(kift_core::wire::Ask::Time)];
+    let put_asks = [Job::put("a", contents(3000, 1)).asking(Ask::Time)];
     let meta = Meta { kind: EntryKind::File, size: 1, modified: Some(Timestamp(1)) };
     let stat = answer(1, &Answer::Stat { meta, digest: None });
     let sending = |size, file_size| Answer::Sending { size, file_size, modified: None };
@@ -386,6 +412,28 @@ fn entries_that_are_none() {
     }
     let held = ask(&list, &[Frame::new(Kind::Page, 1, [5])]);
     assert_eq!(held.closed, Some(Err(Error::PeerMisbehaved(Code::Malformed))));
+}
+
+#[test]
+fn answers_that_do_not_add_up() {
+    let data = contents(3000, 1);
+    let job = Job::put("a", data.clone());
+    let stored = |size, root| Frame::answer(1, &Answer::Stored { size, root, suffix: 0 });
+    let root = digest(&data);
+    for (answer, fits) in [(stored(3000, root), true), (stored(2999, root), false)] {
+        let mut held = Held::small_requester();
+        let id = held.session.request(&job.request()).expect("sent");
+        held.port.accepted(id, &job);
+        held.feed(&[]);
+        held.tell(&[answer]);
+        assert_eq!(held.closed.is_none(), fits);
+        assert_eq!(held.port.results.contains_key(&id), fits);
+    }
+    for (entries, fits) in [(0, true), (1, false), (u64::MAX, false)] {
+        let listed = Frame::answer(1, &Answer::Listed { entries, skipped: 0 });
+        let held = ask(&[Job::list("")], &[listed]);
+        assert_eq!(held.closed.is_none(), fits);
+    }
 }
 
 #[test]

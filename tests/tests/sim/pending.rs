@@ -81,6 +81,21 @@ fn work_is_reported_and_no_deadline_passes() {
     }
 }
 
+#[test]
+fn a_source_that_is_slow_is_waited_for() {
+    for mut options in [Options::small(1, 2), Options::large(2)] {
+        options.tick = 500;
+        let mut pair = Pair::new(options, Memory::default());
+        pair.app.busy = Busy::sometimes(1, 100, 500);
+        let data = contents(4000, 1);
+        let results = pair.run([Job::put("a", data.clone()), Job::put("b", data).declaring(None)]);
+        assert!(results.iter().all(Result::is_ok), "{results:?} {:?}", pair.closed());
+        assert!(pair.now > 2 * 60_000, "{}", pair.now);
+        pair.app.busy = Busy::never();
+        pair.finish();
+    }
+}
+
 /// A hash that runs for minutes, one chunk after the other, with nothing pending.
 #[test]
 fn a_long_hash_is_reported() {

@@ -99,7 +99,7 @@ impl Busy {
             return false;
         }
         self.spent += costs;
-        let heard = self.held.tell(&[frame.clone()]);
+        let heard = self.held.tell(std::slice::from_ref(frame));
         self.to_send.pop_front();
         self.listen(heard);
         true
