@@ -28,7 +28,7 @@ pub(super) struct Output {
     /// Show neither progress nor summary, only errors
     #[arg(short, long, global = true)]
     pub(super) quiet: bool,
-    /// Show more: -v what is done, -vv every step
+    /// Show more: each file; of a server with -vv, everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(super) verbose: u8,
     /// Print results as JSON, an object a line
