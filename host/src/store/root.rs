@@ -144,7 +144,7 @@ impl Workshop {
             fchmod(&dir, mode.difference(others)).with_context(context)?;
         }
         let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let mode = Mode::RUSR | Mode::WUSR;
         let lock = retry_on_intr(|| openat(&dir, LOCK, flags, mode)).with_context(context)?;
         if !FileType::from_raw_mode(fstat(&lock).with_context(context)?.st_mode).is_file() {
