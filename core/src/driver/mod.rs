@@ -9,7 +9,8 @@
 //!   could be taken within the tick. Taking a part is normal.
 //!
 //! "Written" means handed to the stream's own buffers, never acknowledged. A session's deadlines
-//! are looked at between calls: a stream that never returns forfeits them.
+//! are looked at between calls: a stream that never returns forfeits them, and a port's pending
+//! operation is offered again only when it does.
 
 #[cfg(feature = "nal")]
 mod nal;

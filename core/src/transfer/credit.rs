@@ -117,4 +117,15 @@ mod tests {
         assert!(window.is_due());
         assert_eq!(window.grant(), 12);
     }
+
+    #[test]
+    fn half_of_an_odd_window_is_rounded_up() {
+        // Rounded down, a sender could have three grants unread: see GRANTS_LEN.
+        let mut window = Window::new(3);
+        assert!(window.receive(2 * 1024));
+        window.consume(1024);
+        assert!(!window.is_due());
+        window.consume(1024);
+        assert!(window.is_due());
+    }
 }

@@ -43,7 +43,7 @@ fn never_stuck(seeds: std::ops::Range<u64>, kinds: &[usize]) {
         options.responder.reply_room = [512, 700, 1052][rng.below(3)];
         let mut store = Memory::default();
         for n in 0..12 {
-            store.put(&format!("{n}"), contents([n * 500, 12_000][rng.below(2)], seed));
+            store.put(&format!("{n}"), contents([n * 500, 7000][rng.below(2)], seed));
         }
         let mut pair = Pair::new(options, store);
         pair.up.capacity = Some(options.responder.reply_room as usize);
@@ -74,8 +74,8 @@ fn any_mixture() {
 
 #[test]
 fn downloads_and_what_waits_behind_them() {
-    never_stuck(1000..1200, &[3]);
-    never_stuck(1200..1400, &[3, 4, 5, 7]);
+    never_stuck(1000..1150, &[3]);
+    never_stuck(1200..1350, &[3, 4, 5, 7]);
 }
 
 #[test]

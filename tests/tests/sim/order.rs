@@ -296,7 +296,9 @@ fn unknown_requests_are_answered_and_their_data_discarded() {
         assert_eq!(answers[2], unsupported(3));
         assert_eq!(answers[3], unsupported(4));
         assert_eq!(answers.len(), 5);
-        // Their data end with their close.
+        // Their data bear their number, end with their close, or with the next request.
+        closes_with(Code::OutOfOrder, &[unknown(1), Frame::data(2, 0, &[1])]);
+        closes_with(Code::OutOfOrder, &[unknown(1), stat(2), Frame::data(2, 0, &[1])]);
         closes_with(Code::OutOfOrder, &[unknown(1), Frame::end(1, &[]), Frame::data(1, 0, &[1])]);
         closes_with(Code::OutOfOrder, &[unknown(1), stat(2), Frame::data(1, 0, &[1])]);
     }

@@ -221,15 +221,15 @@ fn any_mixture() {
         let mut store = Memory::default();
         store.directories.insert("d".to_owned());
         for n in 0..10 {
-            store.put(&format!("d/{n}"), contents(n * 700, seed));
+            store.put(&format!("d/{n}"), contents(n * 300, seed));
         }
         let mut pair = Pair::new(options, store);
         let mut jobs = Vec::new();
-        for n in 0..60 {
+        for n in 0..40 {
             let path = format!("d/{}", rng.below(12));
             jobs.push(pair.submit(match rng.below(9) {
-                0 => Job::put(&path, contents(rng.below(6000), n)),
-                1 => Job::put(&path, contents(rng.below(6000), n)).or(Conflict::Refuse),
+                0 => Job::put(&path, contents(rng.below(2500), n)),
+                1 => Job::put(&path, contents(rng.below(2500), n)).or(Conflict::Refuse),
                 2 => Job::put(&path, contents(1, n)).asking(kift_core::wire::Ask::Time),
                 3 => Job::get(&path),
                 4 => Job::list("d"),
