@@ -8,6 +8,7 @@ use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, Prog
 use kift_core::session::{Error, Failure};
 use kift_core::wire::Code;
 
+use super::Verdict;
 use super::args::Output;
 
 /// Standard output and standard error, as the user wants them.
@@ -122,8 +123,45 @@ impl Meter {
     }
 }
 
+/// The account of a command that moves files: what it came to, and what the user sees meanwhile.
+#[derive(Debug)]
+pub(super) struct Account<'a> {
+    pub(super) console: &'a Console,
+    pub(super) meter: Meter,
+    /// Files that were moved.
+    pub(super) files: u64,
+    bytes: u64,
+    failed: u64,
+}
+
+impl<'a> Account<'a> {
+    /// Nothing is moved yet, and `failed` things cannot be.
+    pub(super) fn new(console: &'a Console, meter: Meter, failed: u64) -> Self {
+        Self { console, meter, files: 0, bytes: 0, failed }
+    }
+
+    /// A file of `bytes` bytes was moved.
+    pub(super) fn add(&mut self, bytes: u64) {
+        self.files += 1;
+        self.bytes += bytes;
+    }
+
+    /// Something was not; the user is told.
+    pub(super) fn fail(&mut self, message: &str) {
+        self.failed += 1;
+        self.meter.aside(|| self.console.error(format_args!("{message}")));
+    }
+
+    /// Takes the bar away and sums up.
+    pub(super) fn close(&self) -> Verdict {
+        let took = self.meter.finish();
+        self.console.summary(format_args!("{}", tally(self.files, self.bytes, took)));
+        if self.failed == 0 { Verdict::AllDone } else { Verdict::SomeFailed }
+    }
+}
+
 /// `3 files, 1.00 GiB in 2 seconds (512 MiB/s)`.
-pub(super) fn tally(files: u64, bytes: u64, took: Duration) -> String {
+fn tally(files: u64, bytes: u64, took: Duration) -> String {
     let noun = if files == 1 { "file" } else { "files" };
     let seconds = took.as_secs_f64();
     let rate = if seconds > 0.0 { bytes as f64 / seconds } else { 0.0 };

@@ -12,7 +12,7 @@ use kift_core::wire::EntryKind;
 use serde_json::json;
 
 use super::args::Get;
-use super::console::{Console, Meter, advice, tally};
+use super::console::{Account, Console, advice};
 use super::{Verdict, connect, explain};
 use crate::client::{Client, ClientError, Done, FileSink, Pipe, Sink};
 use crate::remote::{Remote, join};
@@ -28,12 +28,8 @@ struct Item {
 /// What is being fetched, and what became of it.
 struct Fetching<'a> {
     get: &'a Get,
-    console: &'a Console,
-    meter: Meter,
+    account: Account<'a>,
     open: HashMap<RequestId, Item>,
-    files: u64,
-    bytes: u64,
-    failed: u64,
 }
 
 /// Where everything goes.
@@ -50,18 +46,17 @@ pub(super) fn run(get: &Get, console: &Console) -> Result<Verdict> {
     let destination = destination_of(destination, remotes.len())?;
     let mut client = connect(first, &get.link)?;
     let meter = console.meter(None);
-    let mut fetching =
-        Fetching { get, console, meter, open: HashMap::new(), files: 0, bytes: 0, failed: 0 };
-    let counter = fetching.meter.clone();
+    let counter = meter.clone();
     client.on_bytes(move |n| counter.add(n));
+    let account = Account::new(console, meter, 0);
+    let mut fetching = Fetching { get, account, open: HashMap::new() };
     let result = fetching.fetch_all(&mut client, &remotes, &destination);
-    let took = fetching.meter.finish();
-    console.summary(format_args!("{}", tally(fetching.files, fetching.bytes, took)));
+    let verdict = fetching.account.close();
     if let Err(error) = result {
-        let files = fetching.files;
+        let files = fetching.account.files;
         return Err(explain(error)).with_context(|| format!("{files} files were fetched"));
     }
-    Ok(if fetching.failed == 0 { Verdict::AllDone } else { Verdict::SomeFailed })
+    Ok(verdict)
 }
 
 /// The sources, which are all on one server, and the place they go to.
@@ -121,12 +116,13 @@ impl Fetching<'_> {
             if self.get.recursive && self.is_directory(client, remote)? {
                 match local {
                     Some(local) => self.fetch_tree(client, &remote.path, local)?,
-                    None => {
-                        self.fail(&format!("{remote}: a directory does not fit standard output"))
-                    }
+                    None => self
+                        .account
+                        .fail(&format!("{remote}: a directory does not fit standard output")),
                 }
             } else if remote.path.is_empty() {
-                self.fail(&format!("{remote}: names no file; use -r for all that is served"));
+                self.account
+                    .fail(&format!("{remote}: names no file; use -r for all that is served"));
             } else {
                 self.fetch(client, Item { remote: remote.path.clone(), local })?;
             }
@@ -164,16 +160,16 @@ impl Fetching<'_> {
             let listing = match client.list(&remote)? {
                 Ok(listing) => listing,
                 Err(failure) => {
-                    self.fail(&format!("{remote}: {failure}{}", advice(failure)));
+                    self.account.fail(&format!("{remote}: {failure}{}", advice(failure)));
                     continue;
                 }
             };
             if let Err(error) = make_directory(&local) {
-                self.fail(&format!("{}: cannot make it: {error}", local.display()));
+                self.account.fail(&format!("{}: cannot make it: {error}", local.display()));
                 continue;
             }
             if listing.skipped > 0 {
-                self.fail(&format!(
+                self.account.fail(&format!(
                     "{remote}: {} names are not UTF-8 or too long, and are left out",
                     listing.skipped
                 ));
@@ -193,11 +189,11 @@ impl Fetching<'_> {
     }
 
     fn fetch(&mut self, client: &mut Client, item: Item) -> Result<(), ClientError> {
-        self.meter.show(&item.remote);
+        self.account.meter.show(&item.remote);
         let sink: Box<dyn Sink> = match &item.local {
             None => Box::new(Pipe(io::stdout())),
             Some(local) if local.is_dir() => {
-                self.fail(&format!(
+                self.account.fail(&format!(
                     "{}: is a directory here: name another destination",
                     local.display()
                 ));
@@ -221,8 +217,7 @@ impl Fetching<'_> {
         let Some(item) = self.open.remove(&done.request) else { return };
         match done.result {
             Ok(Reply::Got { size, root, suffix }) => {
-                self.files += 1;
-                self.bytes += size;
+                self.account.add(size);
                 let blake3 = root.to_string();
                 let Some(local) = &item.local else { return };
                 let stored = match local.file_name().and_then(|name| name.to_str()) {
@@ -231,14 +226,16 @@ impl Fetching<'_> {
                     }
                     _ => local.clone(),
                 };
-                self.meter.aside(|| {
-                    self.console.object(&json!({
+                self.account.meter.aside(|| {
+                    self.account.console.object(&json!({
                         "path": item.remote, "file": stored, "size": size, "blake3": blake3,
                     }));
-                    self.console
+                    self.account
+                        .console
                         .detail(format_args!("fetched {stored:?}, {size} bytes, blake3 {blake3}"));
-                    if suffix > 0 && !self.console.json {
-                        self.console
+                    if suffix > 0 && !self.account.console.json {
+                        self.account
+                            .console
                             .summary(format_args!("{local:?} was there: stored as {stored:?}"));
                     }
                 });
@@ -262,12 +259,7 @@ impl Fetching<'_> {
             }
             (None, _) => format!("{}: {failure}{}", item.remote, advice(failure)),
         };
-        self.fail(&message);
-    }
-
-    fn fail(&mut self, message: &str) {
-        self.failed += 1;
-        self.meter.aside(|| self.console.error(format_args!("{message}")));
+        self.account.fail(&message);
     }
 }
 

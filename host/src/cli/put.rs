@@ -14,7 +14,7 @@ use serde_json::json;
 use walkdir::WalkDir;
 
 use super::args::Put;
-use super::console::{Console, Meter, advice, tally};
+use super::console::{Account, Console, advice};
 use super::{Verdict, connect, explain};
 use crate::client::{Client, ClientError, Done, Patient, Upload, timestamp};
 use crate::remote::{Remote, join};
@@ -39,12 +39,8 @@ struct Plan {
 /// What is being sent, and what became of it.
 struct Sending<'a> {
     put: &'a Put,
-    console: &'a Console,
-    meter: Meter,
+    account: Account<'a>,
     open: HashMap<RequestId, Item>,
-    files: u64,
-    bytes: u64,
-    failed: u64,
 }
 
 pub(super) fn run(put: &Put, console: &Console) -> Result<Verdict> {
@@ -58,26 +54,18 @@ pub(super) fn run(put: &Put, console: &Console) -> Result<Verdict> {
     let meter = console.meter(plan.bytes);
     let counter = meter.clone();
     client.on_bytes(move |n| counter.add(n));
-    let mut sending = Sending {
-        put,
-        console,
-        meter,
-        open: HashMap::new(),
-        files: 0,
-        bytes: 0,
-        failed: plan.failed,
-    };
+    let account = Account::new(console, meter, plan.failed);
+    let mut sending = Sending { put, account, open: HashMap::new() };
     let result = sending.send_all(&mut client, plan.items);
-    let took = sending.meter.finish();
-    console.summary(format_args!("{}", tally(sending.files, sending.bytes, took)));
+    let verdict = sending.account.close();
     if let Err(error) = result {
-        let stored = sending.files;
+        let stored = sending.account.files;
         let unknown = sending.open.len();
         return Err(explain(error)).with_context(|| {
             format!("{stored} files were stored, {unknown} were under way and are not known to be")
         });
     }
-    Ok(if sending.failed == 0 { Verdict::AllDone } else { Verdict::SomeFailed })
+    Ok(verdict)
 }
 
 /// The files, and where they go to.
@@ -234,7 +222,7 @@ impl Sending<'_> {
                 let input = match io::stdin().as_fd().try_clone_to_owned() {
                     Ok(input) => File::from(input),
                     Err(error) => {
-                        self.fail(&format!("standard input: {error}"));
+                        self.account.fail(&format!("standard input: {error}"));
                         return Ok(());
                     }
                 };
@@ -247,11 +235,11 @@ impl Sending<'_> {
                 })?
             }
             Item::File { local, remote } => {
-                self.meter.show(remote);
+                self.account.meter.show(remote);
                 let (file, meta) = match open(local) {
                     Ok(opened) => opened,
                     Err(error) => {
-                        self.fail(&format!("{}: {error}", local.display()));
+                        self.account.fail(&format!("{}: {error}", local.display()));
                         return Ok(());
                     }
                 };
@@ -281,15 +269,18 @@ impl Sending<'_> {
                 Item::File { remote, .. } | Item::StandardInput { remote },
             ) => {
                 let path = with_suffix(remote, suffix);
-                self.files += 1;
-                self.bytes += size;
+                self.account.add(size);
                 let blake3 = root.to_string();
-                self.meter.aside(|| {
-                    self.console.object(&json!({ "path": path, "size": size, "blake3": blake3 }));
-                    self.console
+                self.account.meter.aside(|| {
+                    self.account
+                        .console
+                        .object(&json!({ "path": path, "size": size, "blake3": blake3 }));
+                    self.account
+                        .console
                         .detail(format_args!("stored {path:?}, {size} bytes, blake3 {blake3}"));
-                    if suffix > 0 && !self.console.json {
-                        self.console
+                    if suffix > 0 && !self.account.console.json {
+                        self.account
+                            .console
                             .summary(format_args!("{remote:?} was there: stored as {path:?}"));
                     }
                 });
@@ -306,7 +297,7 @@ impl Sending<'_> {
             Item::StandardInput { remote } => ("standard input".to_owned(), remote),
             Item::Directory { remote } => ("directory".to_owned(), remote),
         };
-        self.fail(&match (reason, failure) {
+        self.account.fail(&match (reason, failure) {
             (Some(error), _) => format!("{local}: cannot read it: {error}"),
             (None, Failure::Peer(Code::Cancelled)) => {
                 format!("{local}: became shorter while it was read, and was not stored")
@@ -318,11 +309,6 @@ impl Sending<'_> {
             }
             (None, _) => format!("{local} to {remote:?}: {failure}{}", advice(failure)),
         });
-    }
-
-    fn fail(&mut self, message: &str) {
-        self.failed += 1;
-        self.meter.aside(|| self.console.error(format_args!("{message}")));
     }
 }
 
