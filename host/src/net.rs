@@ -7,6 +7,7 @@ use std::time::{Duration, Instant as Clock};
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write};
 use kift_core::session::{Config, Side, Timeouts};
 use kift_core::time::Instant;
+use kift_core::wire::{NAME_LEN_MAX, PATH_LEN_MAX};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// The port that kift listens on unless told otherwise.
@@ -30,6 +31,8 @@ pub fn session_config(side: Side) -> Config {
         window: 32 * 1024,
         reply_room: 16 * 1024,
         requests_max: 64,
+        path_len_max: PATH_LEN_MAX as u16,
+        name_len_max: NAME_LEN_MAX as u8,
         checksum: crc32c::crc32c,
         timeouts: Timeouts::DEFAULT,
     }

@@ -8,7 +8,7 @@ use crate::time::Instant;
 use crate::transfer::{Allowance, Window};
 use crate::wire::{
     Answer, CHUNK, CONTROL_LEN_MAX, Close, Code, DecodeError, HEADER_LEN, Header, Hello, Kind,
-    NAME_LEN_MAX, PATH_LEN_MAX, Record, Role, SIGNAL_LEN_MAX, Signal, TRAILER_LEN_MAX,
+    PATH_LEN_MAX, Record, Role, SIGNAL_LEN_MAX, Signal, TRAILER_LEN_MAX,
 };
 
 /// Bytes of a frame around its payload.
@@ -110,8 +110,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
             credit: window,
             reply_room: (config.reply_room as usize).clamp(512, rx_len.max(512)) as u32,
             requests_max: config.requests_max.clamp(1, 1024),
-            path_len_max: PATH_LEN_MAX as u16,
-            name_len_max: NAME_LEN_MAX as u8,
+            path_len_max: config.path_len_max.clamp(1, PATH_LEN_MAX as u16),
+            name_len_max: config.name_len_max.max(1),
         };
         let records = Records::plain(config.checksum);
         let frame_len_max = FRAME_OVERHEAD + usize::from(ours.batch) * CHUNK;

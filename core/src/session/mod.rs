@@ -18,7 +18,7 @@ pub use responder::Responder;
 use crate::secure::{Checksum, crc32c};
 use crate::storage::RequestId;
 use crate::time::Instant;
-use crate::wire::{Code, Digest, Entry, Hello, Meta, Space, Timestamp};
+use crate::wire::{Code, Digest, Entry, Hello, Meta, NAME_LEN_MAX, PATH_LEN_MAX, Space, Timestamp};
 
 /// What a session wants its caller to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -239,6 +239,11 @@ pub struct Config {
     pub reply_room: u32,
     /// Unanswered requests to keep account of, 1 to 1024.
     pub requests_max: u16,
+    /// Bytes of the longest path that this end takes, 1 to 480. The peer refuses a longer one
+    /// before it asks; one that comes all the same is the store's to refuse.
+    pub path_len_max: u16,
+    /// Bytes of the longest component of a path, likewise, 1 to 255.
+    pub name_len_max: u8,
     /// Computes the CRC-32C of plain links.
     pub checksum: Checksum,
     /// When to give up.
@@ -255,6 +260,8 @@ impl Config {
             window,
             reply_room: 512,
             requests_max: 8,
+            path_len_max: PATH_LEN_MAX as u16,
+            name_len_max: NAME_LEN_MAX as u8,
             checksum: crc32c,
             timeouts: Timeouts::DEFAULT,
         }
