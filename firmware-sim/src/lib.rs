@@ -1,0 +1,24 @@
+//! kift on a constrained device.
+//!
+//! What a real board takes, without `std` and without allocation:
+//!
+//! | module | is |
+//! | --- | --- |
+//! | [`flash`] | files on NOR flash: a [`Store`](kift_core::storage::Store) over any `NorFlash` |
+//! | [`net`] | TCP by smoltcp: `embedded-nal` for dialling and accepting, `embedded-io` for sessions |
+//! | [`device`] | the device itself: its memory, the task that serves and the task that asks |
+//!
+//! With the feature `board` (the default), also [`board`]: a model of the hardware on Linux, which
+//! the program `kift-firmware-sim` runs the device on.
+
+#![no_std]
+#![deny(unsafe_code)]
+
+#[cfg(feature = "board")]
+extern crate std;
+
+#[cfg(feature = "board")]
+pub mod board;
+pub mod device;
+pub mod flash;
+pub mod net;

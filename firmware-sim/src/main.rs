@@ -1,0 +1,3 @@
+//! The program `kift-firmware-sim`.
+
+fn main() {}
