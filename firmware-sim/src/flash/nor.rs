@@ -25,6 +25,16 @@ pub trait Flash: MultiwriteNorFlash {
     fn is_busy(&mut self) -> Result<bool, Self::Error>;
 }
 
+impl<F: Flash> Flash for &mut F {
+    fn begin_erase(&mut self, offset: u32) -> Result<(), Self::Error> {
+        F::begin_erase(self, offset)
+    }
+
+    fn is_busy(&mut self) -> Result<bool, Self::Error> {
+        F::is_busy(self)
+    }
+}
+
 /// A flash whose erases block.
 #[derive(Debug)]
 pub struct Blocking<F>(pub F);

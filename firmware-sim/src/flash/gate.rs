@@ -1,0 +1,163 @@
+//! The one way to the flash: erases that go on by themselves, and are announced where they must be.
+
+use core::future::pending;
+use core::task::{Poll, ready};
+
+use embedded_storage::nor_flash::ErrorType;
+use embedded_storage_async::nor_flash::{MultiwriteNorFlash, NorFlash, ReadNorFlash};
+
+use super::journal::{Entry, Journal, Unfinished};
+use super::{DATA_BLOCK, Flash, JOURNAL_BLOCKS};
+
+/// The flash, the erase that goes on, and the journal.
+#[derive(Debug)]
+pub(super) struct Gate<F> {
+    flash: F,
+    journal: Journal,
+    erasing: Erasing,
+    /// The block of data whose erase failed last.
+    failed: Option<u16>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Erasing {
+    Nothing,
+    /// A block of data.
+    Data(u16),
+    /// A page of the table.
+    Page(Entry),
+    /// The other block of the journal.
+    Journal,
+}
+
+impl<F: Flash> Gate<F> {
+    /// Does what a power cut left undone. `None`: a format, which has to be done from its beginning.
+    pub(super) fn open(mut flash: F) -> Result<Option<Self>, F::Error> {
+        let (journal, unfinished) = Journal::load(&mut flash)?;
+        match unfinished {
+            Some((_, Unfinished::Format)) => return Ok(None),
+            Some((entry, Unfinished::Page(page))) => {
+                let block = JOURNAL_BLOCKS.saturating_add(page.into());
+                let from = offset_of::<F>(block);
+                flash.erase(from, from.saturating_add(F::ERASE_SIZE as u32))?;
+                entry.strike(&mut flash)?;
+            }
+            None => {}
+        }
+        Ok(Some(Self { flash, journal, erasing: Erasing::Nothing, failed: None }))
+    }
+
+    /// Erases journal and table. The entry is to be struck out when the table is begun: until then
+    /// the format is not finished.
+    pub(super) fn format(mut flash: F) -> Result<(Self, Entry), F::Error> {
+        flash.erase(0, offset_of::<F>(JOURNAL_BLOCKS))?;
+        let mut journal = Journal::begin();
+        let entry = journal.announce(&mut flash, Unfinished::Format)?;
+        flash.erase(offset_of::<F>(JOURNAL_BLOCKS), offset_of::<F>(DATA_BLOCK))?;
+        Ok((Self { flash, journal, erasing: Erasing::Nothing, failed: None }, entry))
+    }
+
+    /// Waits for the erase that goes on. To be called before anything else.
+    pub(super) fn settle(&mut self) -> Poll<Result<(), F::Error>> {
+        let is_busy = self.flash.is_busy();
+        if let Ok(true) = is_busy {
+            return Poll::Pending;
+        }
+        let erased = core::mem::replace(&mut self.erasing, Erasing::Nothing);
+        Poll::Ready(match (is_busy, erased) {
+            (Ok(_), Erasing::Nothing | Erasing::Data(_)) => Ok(()),
+            (Ok(_), Erasing::Page(entry)) => entry.strike(&mut self.flash),
+            (Ok(_), Erasing::Journal) => {
+                self.journal.turn();
+                Ok(())
+            }
+            // Its upload will ask.
+            (Err(_), Erasing::Data(block)) => {
+                self.failed = Some(block);
+                Ok(())
+            }
+            (Err(error), _) => Err(error),
+        })
+    }
+
+    /// Begins to erase a block of data.
+    pub(super) fn begin_erase(&mut self, block: u16) {
+        self.failed = None;
+        match self.flash.begin_erase(data_offset::<F>(block)) {
+            Ok(()) => self.erasing = Erasing::Data(block),
+            Err(_) => self.failed = Some(block),
+        }
+    }
+
+    /// Whether the erase of this block of data failed.
+    pub(super) fn has_failed(&self, block: u16) -> bool {
+        self.failed == Some(block)
+    }
+
+    /// The flash, while nothing goes on.
+    pub(super) fn flash(&mut self) -> &mut F {
+        &mut self.flash
+    }
+
+    /// Begins to erase a page of the table, and announces it before.
+    fn begin_page_erase(&mut self, offset: u32) -> Poll<Result<(), F::Error>> {
+        if self.journal.is_full::<F>() {
+            self.flash.begin_erase(self.journal.other::<F>())?;
+            self.erasing = Erasing::Journal;
+            ready!(self.settle())?;
+        }
+        let page = (offset / F::ERASE_SIZE as u32).saturating_sub(JOURNAL_BLOCKS) as u16;
+        let entry = self.journal.announce(&mut self.flash, Unfinished::Page(page))?;
+        self.flash.begin_erase(offset)?;
+        self.erasing = Erasing::Page(entry);
+        self.settle()
+    }
+}
+
+/// Where a block begins.
+const fn offset_of<F: Flash>(block: u32) -> u32 {
+    block.saturating_mul(F::ERASE_SIZE as u32)
+}
+
+/// Where a block of data begins.
+pub(super) const fn data_offset<F: Flash>(block: u16) -> u32 {
+    offset_of::<F>(DATA_BLOCK.saturating_add(block as u32))
+}
+
+impl<F: Flash> ErrorType for Gate<F> {
+    type Error = F::Error;
+}
+
+/// As the table sees it. Nothing ever waits: an erase that goes on never comes back, so whoever
+/// polls drops the operation and does it anew after [`settle`](Gate::settle). The table takes up
+/// where it was, since what it had written is still there; its caches know that they may be wrong.
+impl<F: Flash> ReadNorFlash for Gate<F> {
+    const READ_SIZE: usize = F::READ_SIZE;
+
+    async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), F::Error> {
+        self.flash.read(offset, bytes)
+    }
+
+    fn capacity(&self) -> usize {
+        self.flash.capacity()
+    }
+}
+
+impl<F: Flash> NorFlash for Gate<F> {
+    const WRITE_SIZE: usize = F::WRITE_SIZE;
+    const ERASE_SIZE: usize = F::ERASE_SIZE;
+
+    /// Erases the page at `from`: the table never erases more than one.
+    async fn erase(&mut self, from: u32, _to: u32) -> Result<(), F::Error> {
+        match self.begin_page_erase(from) {
+            Poll::Ready(result) => result,
+            Poll::Pending => pending().await,
+        }
+    }
+
+    async fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), F::Error> {
+        self.flash.write(offset, bytes)
+    }
+}
+
+impl<F: Flash> MultiwriteNorFlash for Gate<F> {}

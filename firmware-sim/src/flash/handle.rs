@@ -1,0 +1,367 @@
+//! The storage port of one session or task.
+
+use core::task::{Poll, ready};
+
+use heapless::String;
+use kift_core::storage::{Files, Outcome, Page, RequestId, Store as Port};
+use kift_core::wire::{
+    Code, Conflict, Digest, Entry, EntryKind, Meta, Path, Put, Space as Room, suffixed,
+};
+
+use super::data;
+use super::gate::data_offset;
+use super::record::{Body, Extent, Extents, File, NAME_LEN_MAX, ROOT, Record, Slot};
+use super::store::{Cursor, Open, Source, Store};
+use super::upload::{Block, Upload};
+use super::{FILES_MAX, Flash};
+
+/// The storage port of one session or task, which has at most one thing open.
+#[derive(Debug)]
+pub struct Handle<'s, F: Flash, const HANDLES: usize> {
+    store: &'s mut Store<F, HANDLES>,
+    number: usize,
+}
+
+impl<'s, F: Flash, const HANDLES: usize> Handle<'s, F, HANDLES> {
+    pub(super) const fn new(store: &'s mut Store<F, HANDLES>, number: usize) -> Self {
+        Self { store, number }
+    }
+
+    /// Opens `what`, and gives what was open.
+    fn open_as(&mut self, what: Open) -> Open {
+        match self.store.open.get_mut(self.number) {
+            Some(open) => core::mem::replace(open, what),
+            None => Open::Nothing,
+        }
+    }
+
+    /// Whether another handle could do what is asked for.
+    fn check(&self) -> Result<(), Code> {
+        match self.store.open.get(self.number) {
+            Some(Open::Nothing) => Ok(()),
+            Some(_) | None => Err(Code::Internal),
+        }
+    }
+
+    /// Whether an upload could be stored there now.
+    fn check_place(&mut self, parent: Slot, name: &str, conflict: Conflict) -> Outcome<()> {
+        let Some(found) = ready!(self.store.find(parent, name))? else {
+            return Poll::Ready(self.store.free_slot().map(drop));
+        };
+        Poll::Ready(match conflict {
+            Conflict::KeepBoth => self.store.free_slot().map(drop),
+            _ if self.store.is_directory(found) => Err(Code::IsDirectory),
+            Conflict::Refuse => Err(Code::Exists),
+            Conflict::Replace => Ok(()),
+        })
+    }
+
+    fn commit_upload(&mut self, upload: &Upload, size: u64, root: Digest) -> Outcome<u32> {
+        if u64::from(upload.written) != size {
+            return Poll::Ready(Err(Code::SizeMismatch));
+        }
+        if !self.store.is_directory(upload.parent) {
+            return Poll::Ready(Err(Code::NotFound));
+        }
+        for suffix in 0..=FILES_MAX as u32 {
+            let name = suffixed(&upload.name, suffix);
+            if name.len() > NAME_LEN_MAX {
+                return Poll::Ready(Err(Code::NameTooLong));
+            }
+            let slot = match (ready!(self.store.find(upload.parent, &name))?, upload.conflict) {
+                (None, _) => self.store.free_slot()?,
+                (Some(_), Conflict::KeepBoth) => continue,
+                (Some(slot), _) if self.store.is_directory(slot) => {
+                    return Poll::Ready(Err(Code::IsDirectory));
+                }
+                (Some(slot), Conflict::Replace) => slot,
+                (Some(_), Conflict::Refuse) => return Poll::Ready(Err(Code::Exists)),
+            };
+            let file = File { size: upload.written, root, extents: upload.extents.clone() };
+            let record = Record {
+                parent: upload.parent,
+                name: &name,
+                generation: 0,
+                moved_from: None,
+                modified: upload.modified,
+                body: Body::File(file),
+            };
+            return self.store.put_record(slot, record).map_ok(|()| suffix);
+        }
+        Poll::Ready(Err(Code::TooMany))
+    }
+
+    /// The entry of a directory whose name comes next, with its name.
+    fn next_entry(
+        &mut self,
+        parent: Slot,
+        after: &str,
+    ) -> Outcome<Option<(String<NAME_LEN_MAX>, Meta)>> {
+        let mut next: Option<(String<NAME_LEN_MAX>, Meta)> = None;
+        for slot in 0..FILES_MAX as Slot {
+            if self.store.known(slot).is_none_or(|known| known.parent != parent) {
+                continue;
+            }
+            let record = ready!(self.store.record(slot))?;
+            let is_next = next.as_ref().is_none_or(|(name, _)| record.name < name.as_str());
+            if record.name > after && is_next {
+                let name = String::try_from(record.name).map_err(|_| Code::Io)?;
+                next = Some((name, record.meta()));
+            }
+        }
+        Poll::Ready(Ok(next))
+    }
+
+    /// Whether `slot` is `folder`, or in it at any depth.
+    fn is_within(&self, mut slot: Slot, folder: Slot) -> bool {
+        for _ in 0..=FILES_MAX {
+            if slot == folder {
+                return true;
+            }
+            match self.store.known(slot) {
+                Some(known) => slot = known.parent,
+                None => return false,
+            }
+        }
+        true
+    }
+}
+
+impl<F: Flash, const HANDLES: usize> Files for Handle<'_, F, HANDLES> {
+    fn read(&mut self, _: RequestId, at: u64, buf: &mut [u8]) -> Outcome<usize> {
+        let Store { table, open, .. } = &mut *self.store;
+        let Some(Open::Source(source)) = open.get_mut(self.number) else {
+            return Poll::Ready(Err(Code::Internal));
+        };
+        let gate = ready!(table.gate())?;
+        let mut at = u32::try_from(at).unwrap_or(u32::MAX);
+        let mut filled = 0;
+        while let Some((offset, len)) = source.piece::<F>(at)
+            && let Some(free) = buf.get_mut(filled..).filter(|free| !free.is_empty())
+        {
+            let (piece, _) = free.split_at_mut(free.len().min(len));
+            data::read(gate.flash(), offset, piece).map_err(|_| Code::Io)?;
+            at = at.saturating_add(piece.len() as u32);
+            filled = filled.saturating_add(piece.len());
+        }
+        Poll::Ready(Ok(filled))
+    }
+
+    fn write(&mut self, _: RequestId, at: u64, data: &[u8]) -> Outcome<()> {
+        let spare = self.store.spare_blocks();
+        let Store { table, space, open, .. } = &mut *self.store;
+        let Some(Open::Upload(upload)) = open.get_mut(self.number) else {
+            return Poll::Ready(Err(Code::Internal));
+        };
+        // Without a size nothing was promised to it, and it takes nothing of what was to others.
+        let end = u32::try_from(at.saturating_add(data.len() as u64)).unwrap_or(u32::MAX);
+        if upload.size.is_none() && upload.blocks_up_to::<F>(end) > spare {
+            return Poll::Ready(Err(Code::NoSpace));
+        }
+        match u32::try_from(at) {
+            Ok(at) => upload.write(table, space, at, data),
+            Err(_) => Poll::Ready(Err(Code::TooLarge)),
+        }
+    }
+
+    fn commit(&mut self, _: RequestId, size: u64, root: Digest) -> Outcome<u32> {
+        let Open::Upload(upload) = self.open_as(Open::Nothing) else {
+            return Poll::Ready(Err(Code::Internal));
+        };
+        let outcome = self.commit_upload(&upload, size, root);
+        match outcome {
+            Poll::Pending => _ = self.open_as(Open::Upload(upload)),
+            Poll::Ready(Err(_)) => self.store.space.give_back(&upload.extents),
+            Poll::Ready(Ok(_)) => {}
+        }
+        outcome
+    }
+
+    fn abort(&mut self, _: RequestId) {
+        match self.open_as(Open::Nothing) {
+            Open::Upload(upload) => self.store.space.give_back(&upload.extents),
+            // What is open is not what was begun: `abort` also comes where nothing was.
+            other => _ = self.open_as(other),
+        }
+    }
+}
+
+impl<F: Flash, const HANDLES: usize> Port for Handle<'_, F, HANDLES> {
+    fn begin(&mut self, _: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<()> {
+        self.check()?;
+        let (parent, name) = ready!(self.store.place(path))?;
+        ready!(self.check_place(parent, name, put.conflict))?;
+        let room = self.store.room();
+        let size = match put.size {
+            None => None,
+            Some(size) if size > room.total => return Poll::Ready(Err(Code::TooLarge)),
+            Some(size) if size > room.file_size_max => return Poll::Ready(Err(Code::NoSpace)),
+            Some(size) => Some(u32::try_from(size).map_err(|_| Code::TooLarge)?),
+        };
+        self.open_as(Open::Upload(Upload {
+            parent,
+            name: String::try_from(name).map_err(|_| Code::NameTooLong)?,
+            conflict: put.conflict,
+            modified: put.modified,
+            size,
+            written: 0,
+            extents: Extents::new(),
+            block: Block::None,
+        }));
+        Poll::Ready(Ok(()))
+    }
+
+    fn open(&mut self, _: RequestId, path: Path<'_>) -> Outcome<Meta> {
+        self.check()?;
+        let slot = ready!(self.store.resolve(path))?;
+        let (file, modified) = ready!(self.store.file(slot))?;
+        let meta = Meta { kind: EntryKind::File, size: file.size.into(), modified };
+        let source = Source { size: file.size, extents: file.extents, is_orphan: false };
+        self.open_as(Open::Source(source));
+        Poll::Ready(Ok(meta))
+    }
+
+    fn close(&mut self, _: RequestId) {
+        if let Open::Source(source) = self.open_as(Open::Nothing)
+            && source.is_orphan
+        {
+            self.store.release(&source.extents);
+        }
+    }
+
+    fn stat(&mut self, _: RequestId, path: Path<'_>) -> Outcome<Meta> {
+        let slot = ready!(self.store.resolve(path))?;
+        if slot == ROOT {
+            return Poll::Ready(Ok(Meta { kind: EntryKind::Directory, size: 0, modified: None }));
+        }
+        self.store.record(slot).map_ok(|record| record.meta())
+    }
+
+    fn open_directory(&mut self, _: RequestId, path: Path<'_>, after: &str) -> Outcome<()> {
+        self.check()?;
+        let slot = ready!(self.store.resolve(path))?;
+        if !self.store.is_directory(slot) {
+            return Poll::Ready(Err(Code::NotDirectory));
+        }
+        // What a name that is longer than any here begins with comes before it too.
+        let mut short = String::new();
+        for character in after.chars() {
+            if short.push(character).is_err() {
+                break;
+            }
+        }
+        self.open_as(Open::Directory(Cursor { slot, after: short }));
+        Poll::Ready(Ok(()))
+    }
+
+    fn read_directory(&mut self, _: RequestId, page: &mut Page<'_>) -> Outcome<bool> {
+        let Open::Directory(mut cursor) = self.open_as(Open::Nothing) else {
+            return Poll::Ready(Err(Code::Internal));
+        };
+        let outcome = loop {
+            match self.next_entry(cursor.slot, &cursor.after) {
+                Poll::Ready(Ok(Some((name, meta)))) => {
+                    if !page.push(&Entry { name: &name, meta }) {
+                        break Poll::Ready(Ok(true));
+                    }
+                    cursor.after = name;
+                }
+                Poll::Ready(Ok(None)) => break Poll::Ready(Ok(false)),
+                Poll::Ready(Err(code)) => break Poll::Ready(Err(code)),
+                // What is on the page is told; the rest comes on the next.
+                Poll::Pending if !page.is_empty() => break Poll::Ready(Ok(true)),
+                Poll::Pending => break Poll::Pending,
+            }
+        };
+        self.open_as(Open::Directory(cursor));
+        outcome
+    }
+
+    fn close_directory(&mut self, _: RequestId) -> u64 {
+        self.open_as(Open::Nothing);
+        0
+    }
+
+    fn delete(&mut self, _: RequestId, path: Path<'_>) -> Outcome<()> {
+        let slot = ready!(self.store.resolve(path))?;
+        if slot == ROOT {
+            return Poll::Ready(Err(Code::Denied));
+        }
+        if self.store.index.iter().flatten().any(|known| known.parent == slot) {
+            return Poll::Ready(Err(Code::NotEmpty));
+        }
+        let is_used = |open: &Open| match open {
+            Open::Upload(upload) => upload.parent == slot,
+            Open::Directory(cursor) => cursor.slot == slot,
+            Open::Nothing | Open::Source(_) => false,
+        };
+        if self.store.open.iter().any(is_used) {
+            return Poll::Ready(Err(Code::Busy));
+        }
+        self.store.remove_record(slot)
+    }
+
+    fn rename(&mut self, _: RequestId, from: Path<'_>, to: Path<'_>, replace: bool) -> Outcome<()> {
+        let old = ready!(self.store.resolve(from))?;
+        let (parent, name) = ready!(self.store.place(to))?;
+        let new = match ready!(self.store.find(parent, name))? {
+            Some(same) if same == old => return Poll::Ready(Ok(())),
+            Some(other) if self.store.is_directory(other) => {
+                return Poll::Ready(Err(Code::IsDirectory));
+            }
+            Some(_) if !replace => return Poll::Ready(Err(Code::Exists)),
+            Some(_) if self.store.is_directory(old) => {
+                return Poll::Ready(Err(Code::NotDirectory));
+            }
+            Some(other) => other,
+            None => old,
+        };
+        if old == ROOT || self.is_within(parent, old) {
+            return Poll::Ready(Err(Code::BadName));
+        }
+        let record = ready!(self.store.record(old))?;
+        let (modified, body) = (record.modified, record.body);
+        let moved_from = (new != old).then_some(old);
+        let record = Record { parent, name, generation: 0, moved_from, modified, body };
+        ready!(self.store.put_record(new, record))?;
+        if new != old {
+            self.store.leave(old);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn make_directory(&mut self, _: RequestId, path: Path<'_>) -> Outcome<()> {
+        let (parent, name) = ready!(self.store.place(path))?;
+        if ready!(self.store.find(parent, name))?.is_some() {
+            return Poll::Ready(Err(Code::Exists));
+        }
+        let slot = self.store.free_slot()?;
+        let (generation, moved_from, modified, body) = (0, None, None, Body::Directory);
+        let record = Record { parent, name, generation, moved_from, modified, body };
+        self.store.put_record(slot, record)
+    }
+
+    fn space(&mut self, _: RequestId) -> Outcome<Room> {
+        Poll::Ready(Ok(self.store.room()))
+    }
+}
+
+impl Source {
+    /// Where byte `at` of the file is, and how many follow it there.
+    fn piece<F: Flash>(&self, at: u32) -> Option<(u32, usize)> {
+        let block_len = F::ERASE_SIZE as u32;
+        let left = self.size.checked_sub(at).filter(|left| *left > 0)?;
+        let mut before = 0_u32;
+        for Extent { start, len } in &self.extents {
+            let len = u32::from(*len).saturating_mul(block_len);
+            match at.checked_sub(before) {
+                Some(within) if within < len => {
+                    let offset = data_offset::<F>(*start).saturating_add(within);
+                    return Some((offset, len.saturating_sub(within).min(left) as usize));
+                }
+                _ => before = before.saturating_add(len),
+            }
+        }
+        None
+    }
+}

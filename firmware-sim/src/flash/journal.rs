@@ -1,0 +1,156 @@
+//! Which page of the table is being erased.
+//!
+//! An erase that is cut leaves anything in its block, and the table would take some of what it may
+//! leave for a page of its own. So an erase of a page is announced here before it begins and struck
+//! out when it is done, and a mount first does again what was announced and not struck out.
+//!
+//! ```text
+//! 0      2       4        8
+//! | page | !page | CRC-32C |     announced; all zero when struck out
+//! ```
+//!
+//! Entries fill one block of two in order; when it is full the other is erased. What a cut leaves
+//! of an entry or of an erased block is no announcement, by its check sum. After such a block
+//! nothing is written to it before it is erased again.
+
+use embedded_storage::nor_flash::NorFlash;
+use kift_core::crc32c;
+
+use super::JOURNAL_BLOCKS;
+
+const ENTRY_LEN: usize = 8;
+
+/// Announced by a format, in the place of a page.
+const FORMAT: u16 = 0x464b;
+
+/// What was under way when the power went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unfinished {
+    Page(u16),
+    Format,
+}
+
+/// An announcement that was not struck out.
+pub(super) type Announced = (Entry, Unfinished);
+
+/// Where an announcement is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    offset: u32,
+}
+
+/// Where the next entry goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Journal {
+    block: u32,
+    next: u32,
+}
+
+enum Found {
+    Blank,
+    Struck,
+    Announced(Unfinished),
+    Garbage,
+}
+
+impl Journal {
+    /// Of two blocks that were just erased.
+    pub(super) const fn begin() -> Self {
+        Self { block: 0, next: 0 }
+    }
+
+    /// Looks through both blocks, for where to go on and for what is not finished.
+    pub(super) fn load<F: NorFlash>(flash: &mut F) -> Result<(Self, Option<Announced>), F::Error> {
+        let mut journal = Self { block: 0, next: entries::<F>() };
+        let mut unfinished = None;
+        for block in 0..JOURNAL_BLOCKS {
+            let mut next = 0;
+            let mut is_sound = true;
+            for index in 0..entries::<F>() {
+                let entry = entry_at::<F>(block, index);
+                match read(flash, entry)? {
+                    Found::Blank => continue,
+                    Found::Struck => {}
+                    Found::Announced(what) => unfinished = Some((entry, what)),
+                    Found::Garbage => is_sound = false,
+                }
+                // After a gap: the block's own erase was cut.
+                is_sound &= next == index;
+                next = index.saturating_add(1);
+            }
+            let is_used = next > 0 || block == 0;
+            if is_sound && is_used && next < entries::<F>() && journal.is_full::<F>() {
+                journal = Self { block, next };
+            }
+        }
+        Ok((journal, unfinished))
+    }
+
+    /// Whether the other block has to be erased first.
+    pub(super) fn is_full<F: NorFlash>(&self) -> bool {
+        self.next >= entries::<F>()
+    }
+
+    /// Where the other block begins.
+    pub(super) fn other<F: NorFlash>(&self) -> u32 {
+        (1 - self.block.min(1)).saturating_mul(F::ERASE_SIZE as u32)
+    }
+
+    /// The other block is erased.
+    pub(super) fn turn(&mut self) {
+        *self = Self { block: 1 - self.block.min(1), next: 0 };
+    }
+
+    /// Announces, where the journal is not full.
+    pub(super) fn announce<F: NorFlash>(
+        &mut self,
+        flash: &mut F,
+        what: Unfinished,
+    ) -> Result<Entry, F::Error> {
+        let entry = entry_at::<F>(self.block, self.next);
+        self.next = self.next.saturating_add(1);
+        flash.write(entry.offset, &encode(what))?;
+        Ok(entry)
+    }
+}
+
+impl Entry {
+    /// What was announced is done.
+    pub(super) fn strike<F: NorFlash>(self, flash: &mut F) -> Result<(), F::Error> {
+        flash.write(self.offset, &[0; ENTRY_LEN])
+    }
+}
+
+const fn entries<F: NorFlash>() -> u32 {
+    const { assert!(ENTRY_LEN.is_multiple_of(F::WRITE_SIZE) && ENTRY_LEN.is_multiple_of(F::READ_SIZE)) }
+    (F::ERASE_SIZE / ENTRY_LEN) as u32
+}
+
+const fn entry_at<F: NorFlash>(block: u32, index: u32) -> Entry {
+    let block = block.saturating_mul(F::ERASE_SIZE as u32);
+    Entry { offset: block.saturating_add(index.saturating_mul(ENTRY_LEN as u32)) }
+}
+
+fn encode(what: Unfinished) -> [u8; ENTRY_LEN] {
+    let page = match what {
+        Unfinished::Page(page) => page,
+        Unfinished::Format => FORMAT,
+    };
+    let ([a, b], [c, d]) = (page.to_le_bytes(), (!page).to_le_bytes());
+    let [e, f, g, h] = crc32c(&[a, b, c, d]).to_le_bytes();
+    [a, b, c, d, e, f, g, h]
+}
+
+fn read<F: NorFlash>(flash: &mut F, entry: Entry) -> Result<Found, F::Error> {
+    let mut bytes = [0; ENTRY_LEN];
+    flash.read(entry.offset, &mut bytes)?;
+    let [a, b, ..] = bytes;
+    let page = u16::from_le_bytes([a, b]);
+    let what = if page == FORMAT { Unfinished::Format } else { Unfinished::Page(page) };
+    Ok(match bytes {
+        [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff] => Found::Blank,
+        [0, 0, 0, 0, 0, 0, 0, 0] => Found::Struck,
+        _ if bytes == encode(what) => Found::Announced(what),
+        _ => Found::Garbage,
+    })
+}

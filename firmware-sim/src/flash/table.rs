@@ -1,0 +1,113 @@
+//! The table of names: a record a slot, and one about the store as a whole.
+
+use core::pin::pin;
+use core::task::{Context, Poll, Waker, ready};
+
+use kift_core::storage::Outcome;
+use kift_core::wire::Code;
+use sequential_storage::Error;
+use sequential_storage::cache::Cache;
+use sequential_storage::cache::key_pointers::ArrayKeyPointers;
+use sequential_storage::cache::page_pointers::ArrayPagePointers;
+use sequential_storage::cache::page_states::ArrayPageStates;
+use sequential_storage::map::{MapConfig, MapStorage};
+
+use super::gate::Gate;
+use super::record::{ITEM_LEN_MAX, Item, Record, Slot, Volume};
+use super::{DATA_BLOCK, FILES_MAX, Flash, JOURNAL_BLOCKS, TABLE_BLOCKS};
+
+/// The key of what is known of the store as a whole.
+const VOLUME: Slot = Slot::MAX;
+
+const PAGES: usize = TABLE_BLOCKS as usize;
+
+type TableCache = Cache<
+    ArrayPageStates<PAGES>,
+    ArrayPagePointers<PAGES>,
+    ArrayKeyPointers<Slot, { FILES_MAX + 1 }>,
+    Slot,
+>;
+
+pub(super) struct Table<F: Flash> {
+    map: MapStorage<Slot, Gate<F>, TableCache>,
+    scratch: [u8; ITEM_LEN_MAX],
+}
+
+impl<F: Flash> Table<F> {
+    /// The table of a flash whose blocks are of a size that the map takes; none where they are not.
+    pub(super) fn new(gate: Gate<F>) -> Option<Self> {
+        let block = F::ERASE_SIZE as u32;
+        let range = JOURNAL_BLOCKS.checked_mul(block)?..DATA_BLOCK.checked_mul(block)?;
+        let config = MapConfig::try_new(range).ok()?;
+        let cache =
+            Cache::new(ArrayPageStates::new(), ArrayPagePointers::new(), ArrayKeyPointers::new());
+        Some(Self { map: MapStorage::new(gate, config, cache), scratch: [0; ITEM_LEN_MAX] })
+    }
+
+    /// The flash, once the erase that may go on is done.
+    pub(super) fn gate(&mut self) -> Outcome<&mut Gate<F>> {
+        let gate = self.map.flash();
+        match ready!(gate.settle()) {
+            Ok(()) => Poll::Ready(Ok(gate)),
+            Err(_) => Poll::Ready(Err(Code::Io)),
+        }
+    }
+
+    /// The flash, whatever it does.
+    pub(super) fn flash(&mut self) -> &mut F {
+        self.map.flash().flash()
+    }
+
+    pub(super) fn get(&mut self, slot: Slot) -> Outcome<Option<Record<'_>>> {
+        ready!(self.gate())?;
+        let Self { map, scratch } = self;
+        match ready!(once(map.fetch_item(scratch, &slot)))? {
+            Some(Item::Record(record)) => Poll::Ready(Ok(Some(record))),
+            Some(Item::Volume(_)) | None => Poll::Ready(Ok(None)),
+        }
+    }
+
+    pub(super) fn set(&mut self, slot: Slot, record: Record<'_>) -> Outcome<()> {
+        self.store(slot, &Item::Record(record))
+    }
+
+    pub(super) fn set_volume(&mut self, volume: Volume) -> Outcome<()> {
+        self.store(VOLUME, &Item::Volume(volume))
+    }
+
+    fn store(&mut self, slot: Slot, item: &Item<'_>) -> Outcome<()> {
+        ready!(self.gate())?;
+        let Self { map, scratch } = self;
+        once(map.store_item(scratch, &slot, item))
+    }
+
+    pub(super) fn remove(&mut self, slot: Slot) -> Outcome<()> {
+        ready!(self.gate())?;
+        let Self { map, scratch } = self;
+        once(map.remove_item(scratch, &slot))
+    }
+
+    /// Tells every item, an earlier one of a slot before a later one. Does not come to an end before
+    /// the erase that a repair may take.
+    pub(super) fn each(&mut self, mut tell: impl FnMut(Slot, Item<'_>)) -> Outcome<()> {
+        ready!(self.gate())?;
+        let Self { map, scratch } = self;
+        once(async {
+            let mut items = map.fetch_all_items(scratch).await?;
+            while let Some((slot, item)) = items.next::<Item<'_>>(scratch).await? {
+                tell(slot, item);
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Polls a future that is done at once, or dropped: see [`Gate`].
+fn once<T, E>(future: impl Future<Output = Result<T, Error<E>>>) -> Outcome<T> {
+    let mut context = Context::from_waker(Waker::noop());
+    pin!(future).poll(&mut context).map_err(|error| match error {
+        Error::FullStorage => Code::NoSpace,
+        Error::Storage { .. } | Error::Corrupted { .. } => Code::Io,
+        _ => Code::Internal,
+    })
+}
