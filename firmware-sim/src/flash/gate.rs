@@ -7,7 +7,7 @@ use embedded_storage::nor_flash::ErrorType;
 use embedded_storage_async::nor_flash::{MultiwriteNorFlash, NorFlash, ReadNorFlash};
 
 use super::journal::{Entry, Journal, Unfinished};
-use super::{DATA_BLOCK, Flash, JOURNAL_BLOCKS};
+use super::{DATA_BLOCK, Flash, JOURNAL_BLOCKS, MountError};
 
 /// The flash, the erase that goes on, and the journal.
 #[derive(Debug)]
@@ -31,29 +31,38 @@ enum Erasing {
 }
 
 impl<F: Flash> Gate<F> {
-    /// Does what a power cut left undone. `None`: a format, which has to be done from its beginning.
-    pub(super) fn open(mut flash: F) -> Result<Option<Self>, F::Error> {
-        let (journal, unfinished) = Journal::load(&mut flash)?;
+    /// Does what a power cut left undone.
+    ///
+    /// # Errors
+    /// That there is no store on the flash, or that it cannot be read.
+    pub(super) fn open(mut flash: F) -> Result<Self, MountError> {
+        let loaded = Journal::load(&mut flash).map_err(|_| MountError::Io)?;
+        let Some((journal, unfinished)) = loaded else {
+            return Err(match is_blank(&mut flash) {
+                Ok(true) => MountError::Blank,
+                Ok(false) => MountError::Foreign,
+                Err(_) => MountError::Io,
+            });
+        };
         match unfinished {
-            Some((_, Unfinished::Format)) => return Ok(None),
+            Some((_, Unfinished::Format)) => return Err(MountError::Blank),
             Some((entry, Unfinished::Page(page))) => {
-                let block = JOURNAL_BLOCKS.saturating_add(page.into());
-                let from = offset_of::<F>(block);
-                flash.erase(from, from.saturating_add(F::ERASE_SIZE as u32))?;
-                entry.strike(&mut flash)?;
+                erase(&mut flash, JOURNAL_BLOCKS.saturating_add(page.into()))
+                    .and_then(|()| entry.strike(&mut flash))
+                    .map_err(|_| MountError::Io)?;
             }
             None => {}
         }
-        Ok(Some(Self { flash, journal, erasing: Erasing::Nothing, failed: None }))
+        Ok(Self { flash, journal, erasing: Erasing::Nothing, failed: None })
     }
 
     /// Erases journal and table. The entry is to be struck out when the table is begun: until then
-    /// the format is not finished.
+    /// the format is not finished, and says so before anything of an earlier store is lost.
     pub(super) fn format(mut flash: F) -> Result<(Self, Entry), F::Error> {
-        flash.erase(0, offset_of::<F>(JOURNAL_BLOCKS))?;
-        let mut journal = Journal::begin();
+        erase(&mut flash, 0)?;
+        let mut journal = Journal::begin(&mut flash)?;
         let entry = journal.announce(&mut flash, Unfinished::Format)?;
-        flash.erase(offset_of::<F>(JOURNAL_BLOCKS), offset_of::<F>(DATA_BLOCK))?;
+        (1..DATA_BLOCK).try_for_each(|block| erase(&mut flash, block))?;
         Ok((Self { flash, journal, erasing: Erasing::Nothing, failed: None }, entry))
     }
 
@@ -67,10 +76,7 @@ impl<F: Flash> Gate<F> {
         Poll::Ready(match (is_busy, erased) {
             (Ok(_), Erasing::Nothing | Erasing::Data(_)) => Ok(()),
             (Ok(_), Erasing::Page(entry)) => entry.strike(&mut self.flash),
-            (Ok(_), Erasing::Journal) => {
-                self.journal.turn();
-                Ok(())
-            }
+            (Ok(_), Erasing::Journal) => self.journal.turn(&mut self.flash),
             // Its upload will ask.
             (Err(_), Erasing::Data(block)) => {
                 self.failed = Some(block);
@@ -112,6 +118,24 @@ impl<F: Flash> Gate<F> {
         self.erasing = Erasing::Page(entry);
         self.settle()
     }
+}
+
+/// Erases a block, and waits.
+fn erase<F: Flash>(flash: &mut F, block: u32) -> Result<(), F::Error> {
+    flash.erase(offset_of::<F>(block), offset_of::<F>(block.saturating_add(1)))
+}
+
+/// Whether nothing was ever written to the table.
+fn is_blank<F: Flash>(flash: &mut F) -> Result<bool, F::Error> {
+    let mut piece = [0; 256];
+    for offset in (offset_of::<F>(JOURNAL_BLOCKS)..offset_of::<F>(DATA_BLOCK)).step_by(piece.len())
+    {
+        flash.read(offset, &mut piece)?;
+        if piece.iter().any(|byte| *byte != 0xff) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Where a block begins.

@@ -24,7 +24,9 @@ pub enum MountError {
     Blank,
     /// Its format is that of another version.
     Version(u8),
-    /// It cannot be read, or what is on it is no store.
+    /// What is on it is no store.
+    Foreign,
+    /// It cannot be read or written.
     Io,
     /// Two files have the same block: no power cut does this.
     Inconsistent,
@@ -38,7 +40,8 @@ impl fmt::Display for MountError {
             Self::Version(version) => {
                 write!(f, "the flash has format {version}, and this version knows {VERSION}")
             }
-            Self::Io => f.write_str("the flash cannot be read, or holds no store"),
+            Self::Foreign => f.write_str("the flash holds something else than files"),
+            Self::Io => f.write_str("the flash cannot be read or written"),
             Self::Inconsistent => f.write_str("the store is inconsistent"),
         }
     }
@@ -132,11 +135,10 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
     /// Finds the files of a flash, finishes what a power cut left unfinished, and counts the boot.
     ///
     /// # Errors
-    /// [`MountError`]; nothing is changed on a flash that is blank or of another version.
+    /// [`MountError`]; nothing is changed on a flash that holds no store of this version.
     pub fn mount(mut flash: F) -> Result<Self, MountError> {
         let blocks = blocks_of(&mut flash)?;
-        let gate = Gate::open(flash).map_err(|_| MountError::Io)?.ok_or(MountError::Blank)?;
-        let mut table = Table::new(gate).ok_or(MountError::Geometry)?;
+        let mut table = Table::new(Gate::open(flash)?).ok_or(MountError::Geometry)?;
         let mut index = [None; FILES_MAX];
         let mut volume = None;
         wait(|| {
