@@ -1,0 +1,225 @@
+//! The stack: its memory, its addresses, and the turns that it is given.
+
+use core::cell::RefCell;
+use core::net::IpAddr;
+
+use heapless::Vec;
+use kift_core::time::Instant;
+use smoltcp::iface::{
+    self, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketStorage,
+};
+use smoltcp::socket::dhcpv4;
+use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Cidr, Ipv6Cidr};
+
+use super::phy::{Counters, FrameMemory, Frames, Phy};
+use super::sockets::{Entry, Peaks, Sockets};
+
+/// Addresses that an interface has at most: one of each kind.
+const ADDRESSES_MAX: usize = 2;
+
+/// Frames each way in one turn, so that a flood of them leaves time for other things.
+const TURN_FRAMES_MAX: usize = 32;
+
+/// The first of the ports that nobody listens on, as IANA divides them.
+const DYNAMIC_PORT_FIRST: u16 = 49_152;
+
+/// What a stack keeps its state in: `SOCKETS` connections with `BUFFER` bytes each way.
+///
+/// `SLOTS` is one more than `SOCKETS`: DHCP's.
+#[derive(Debug)]
+pub struct Memory<'m, const SOCKETS: usize, const SLOTS: usize, const BUFFER: usize> {
+    frames: FrameMemory,
+    slots: [SocketStorage<'m>; SLOTS],
+    entries: [Entry; SOCKETS],
+    buffers: [[[u8; BUFFER]; 2]; SOCKETS],
+}
+
+impl<const SOCKETS: usize, const SLOTS: usize, const BUFFER: usize>
+    Memory<'_, SOCKETS, SLOTS, BUFFER>
+{
+    /// Fresh memory.
+    #[must_use]
+    pub const fn new() -> Self {
+        const { assert!(SLOTS == SOCKETS + 1 && BUFFER > 0) };
+        Self {
+            frames: FrameMemory::new(),
+            slots: [const { SocketStorage::EMPTY }; SLOTS],
+            entries: [Entry::NEW; SOCKETS],
+            buffers: [[[0; BUFFER]; 2]; SOCKETS],
+        }
+    }
+}
+
+impl<const SOCKETS: usize, const SLOTS: usize, const BUFFER: usize> Default
+    for Memory<'_, SOCKETS, SLOTS, BUFFER>
+{
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Where the addresses come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Address {
+    /// From the configuration.
+    Static {
+        /// The IPv4 address, and the length of its network's prefix.
+        v4: Option<Ipv4Cidr>,
+        /// The IPv6 address, and the length of its network's prefix.
+        v6: Option<Ipv6Cidr>,
+        /// The router to everywhere else.
+        gateway: Option<IpAddr>,
+    },
+    /// From a DHCP server; IPv4 alone.
+    Dhcp,
+}
+
+/// What a stack is made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// The address of the Ethernet interface.
+    pub mac: [u8; 6],
+    /// Its IP addresses. One that is no host's is left out.
+    pub address: Address,
+    /// Decides sequence numbers and ports. It must be another after every start: a peer remembers
+    /// the connections that a reset has cut, and a new one that looks like an old one hangs.
+    pub seed: u64,
+}
+
+/// TCP over IPv4 and IPv6 over Ethernet, for one thread, which shares it by reference.
+pub struct Stack<'m, F> {
+    // Borrowed by one call at a time: none calls out while it has it.
+    inner: RefCell<Inner<'m, F>>,
+}
+
+/// What a stack is.
+pub(super) struct Inner<'m, F> {
+    pub(super) interface: Interface,
+    phy: Phy<'m, F>,
+    pub(super) sockets: Sockets<'m>,
+    dhcp: Option<SocketHandle>,
+    pub(super) now: Instant,
+    /// The local port of the next connection that is made, less [`DYNAMIC_PORT_FIRST`].
+    port: u16,
+}
+
+impl<'m, F: Frames> Stack<'m, F> {
+    /// A stack over `frames` that keeps its state in `memory`.
+    pub fn new<const SOCKETS: usize, const SLOTS: usize, const BUFFER: usize>(
+        memory: &'m mut Memory<'m, SOCKETS, SLOTS, BUFFER>,
+        frames: F,
+        config: &Config,
+        now: Instant,
+    ) -> Self {
+        let mut phy = Phy::new(&mut memory.frames, frames, BUFFER);
+        let mut sockets = Sockets::new(&mut memory.slots, &mut memory.buffers, &mut memory.entries);
+        // The lowest bit of the first byte would make it the address of a group.
+        let [first, rest @ ..] = config.mac;
+        let [a, b, c, d, e] = rest;
+        let mac = EthernetAddress([first & !1, a, b, c, d, e]);
+        let mut settings = iface::Config::new(mac.into());
+        settings.random_seed = config.seed;
+        let mut interface = Interface::new(settings, &mut phy, at(now));
+        let dhcp = match config.address {
+            Address::Static { v4, v6, gateway } => {
+                set_addresses(&mut interface, v4.map(Into::into), v6.map(Into::into));
+                set_gateway(&mut interface, gateway);
+                None
+            }
+            Address::Dhcp => Some(sockets.set.add(dhcpv4::Socket::new())),
+        };
+        // The top bits of a product with an odd constant that has no pattern: seeds that follow
+        // one another give ports far apart.
+        let port = (config.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 50) as u16;
+        Self { inner: RefCell::new(Inner { interface, phy, sockets, dhcp, now, port }) }
+    }
+
+    /// Receives and sends what there is, and says when the next turn is due: `None` not before a
+    /// frame comes, a time that is not after `now` at once.
+    pub fn poll(&self, now: Instant) -> Option<Instant> {
+        self.inner.borrow_mut().poll(now)
+    }
+
+    /// The addresses that the interface has now.
+    pub fn addresses(&self) -> Vec<IpCidr, ADDRESSES_MAX> {
+        self.inner.borrow().interface.ip_addrs().iter().copied().take(ADDRESSES_MAX).collect()
+    }
+
+    /// What went over the wire so far.
+    pub fn counters(&self) -> Counters {
+        *self.inner.borrow().phy.counters()
+    }
+
+    /// The most that the buffers of a socket ever held; sockets are numbered from 0.
+    pub fn peaks(&self, socket: usize) -> Option<Peaks> {
+        self.inner.borrow().sockets.peaks(socket)
+    }
+
+    pub(super) fn with<R>(&self, act: impl FnOnce(&mut Inner<'m, F>) -> R) -> R {
+        act(&mut self.inner.borrow_mut())
+    }
+}
+
+impl<F: Frames> Inner<'_, F> {
+    fn poll(&mut self, now: Instant) -> Option<Instant> {
+        self.now = now;
+        let Self { interface, phy, sockets, .. } = self;
+        for _ in 0..TURN_FRAMES_MAX {
+            let result = interface.poll_ingress_single(at(now), phy, &mut sockets.set);
+            if result == PollIngressSingleResult::None {
+                break;
+            }
+        }
+        for _ in 0..TURN_FRAMES_MAX {
+            if interface.poll_egress(at(now), phy, &mut sockets.set) == PollResult::None {
+                break;
+            }
+        }
+        sockets.sweep();
+        self.follow_dhcp();
+        let due = self.interface.poll_at(at(now), &self.sockets.set)?;
+        Some(Instant::from_millis(due.total_millis().max(0).cast_unsigned()).max(now))
+    }
+
+    fn follow_dhcp(&mut self) {
+        let Some(handle) = self.dhcp else { return };
+        let (address, router) = match self.sockets.set.get_mut::<dhcpv4::Socket<'_>>(handle).poll()
+        {
+            None => return,
+            Some(dhcpv4::Event::Configured(lease)) => (Some(lease.address), lease.router),
+            Some(dhcpv4::Event::Deconfigured) => (None, None),
+        };
+        set_addresses(&mut self.interface, address.map(Into::into), None);
+        set_gateway(&mut self.interface, router.map(Into::into));
+    }
+
+    /// A local port for a connection that is made.
+    pub(super) fn next_port(&mut self) -> u16 {
+        let port = DYNAMIC_PORT_FIRST | self.port;
+        self.port = self.port.wrapping_add(1) & !DYNAMIC_PORT_FIRST;
+        port
+    }
+}
+
+/// smoltcp's time.
+fn at(now: Instant) -> smoltcp::time::Instant {
+    smoltcp::time::Instant::from_millis(i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn set_addresses(interface: &mut Interface, v4: Option<IpCidr>, v6: Option<IpCidr>) {
+    interface.update_ip_addrs(|addresses| {
+        *addresses =
+            [v4, v6].into_iter().flatten().filter(|cidr| cidr.address().is_unicast()).collect();
+    });
+}
+
+fn set_gateway(interface: &mut Interface, gateway: Option<IpAddr>) {
+    let routes = interface.routes_mut();
+    routes.update(|routes| routes.clear());
+    // There is room for one.
+    let _ = match gateway {
+        Some(IpAddr::V4(gateway)) => routes.add_default_ipv4_route(gateway),
+        Some(IpAddr::V6(gateway)) => routes.add_default_ipv6_route(gateway),
+        None => Ok(None),
+    };
+}
