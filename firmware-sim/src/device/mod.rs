@@ -1,1 +1,21 @@
-//! The device itself.
+//! The device itself: what its firmware would contain besides drivers.
+//!
+//! | module | is |
+//! | --- | --- |
+//! | `memory` | [`Memory`]: everything that the device owns, for one `static`, and its boot |
+//! | [`serve`] | the task that serves several peers at once |
+//! | [`ask`] | the task that dials a server, sends a file or fetches one |
+//! | [`log`] | a file that the device writes itself |
+//! | `platform` | [`Platform`]: what these need of the board |
+//! | `frame` | the buffers of a session |
+
+pub mod ask;
+mod frame;
+mod line;
+pub mod log;
+mod memory;
+mod platform;
+pub mod serve;
+
+pub use memory::{BootError, Device, Memory, session_config};
+pub use platform::{Notice, Platform};

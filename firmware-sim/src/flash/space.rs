@@ -127,7 +127,7 @@ impl Space {
 }
 
 fn blocks_of(extents: &[Extent]) -> impl Iterator<Item = u16> {
-    extents.iter().flat_map(|extent| extent.start..extent.start.saturating_add(extent.len))
+    extents.iter().flat_map(|extent| (0..extent.len).map(|n| extent.start.saturating_add(n)))
 }
 
 #[cfg(test)]

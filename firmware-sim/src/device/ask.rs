@@ -1,0 +1,336 @@
+//! The task that asks: it dials a server, sends a file from flash or fetches one into it, and
+//! leaves.
+//!
+//! Anything that is an `embedded_nal::TcpClientStack` will do as a network, and any store as a
+//! flash.
+
+use core::cell::Cell;
+use core::fmt;
+use core::net::SocketAddr;
+use core::task::{Poll, ready};
+use core::time::Duration;
+
+use embedded_nal::TcpClientStack;
+use kift_core::driver::{Blocking, NalError, NalStream, Step};
+use kift_core::session::{Config, Error, Event, Failure, Reply, RequestError, Requester};
+use kift_core::storage::{Files, Outcome, RequestId, Store};
+use kift_core::wire::{
+    Ask, Code, Conflict, Digest, Meta, Path, Put, Request, Timestamp, TransferId,
+};
+
+use super::frame::{Frame, Frames};
+use super::platform::{FLASH_TICK, Platform, settle};
+
+/// How long a server may take to accept a connection.
+const DIAL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The errand's request is the first of its session, and its goodbye the second.
+const ID: RequestId = RequestId(1);
+
+/// Requests under way at once: there are only two.
+const REQUESTS: usize = 2;
+
+/// The session of an errand.
+pub type Session<'m> = Requester<Frame<'m>, REQUESTS>;
+
+/// What is to be done. Names in flash are `local`, the server's are `remote`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Errand<'a> {
+    /// Send a file.
+    Push {
+        /// Which.
+        local: &'a str,
+        /// Where to; what is there gives way.
+        remote: &'a str,
+    },
+    /// Fetch a file.
+    Fetch {
+        /// Which.
+        remote: &'a str,
+        /// Where to; what is there gives way.
+        local: &'a str,
+    },
+}
+
+impl<'a> Errand<'a> {
+    /// The name of the file on the server.
+    #[must_use]
+    pub const fn remote(&self) -> &'a str {
+        match self {
+            Self::Push { remote, .. } | Self::Fetch { remote, .. } => remote,
+        }
+    }
+}
+
+/// An errand that was done: the file is whole, verified and durable where it was to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Done {
+    /// Bytes of the file.
+    pub size: u64,
+    /// Its BLAKE3.
+    pub root: Digest,
+}
+
+/// Why an errand was not done.
+#[derive(Debug)]
+pub enum Trouble<E> {
+    /// There was no connection.
+    Dial(NalError<E>),
+    /// The session ended early.
+    Session(Error),
+    /// The request was refused or failed.
+    Request(Failure),
+}
+
+impl<E> Trouble<E> {
+    /// Whether the same errand may go well a little later.
+    #[must_use]
+    pub const fn is_passing(&self) -> bool {
+        match self {
+            Self::Dial(_) => true,
+            Self::Session(Error::PeerClosed(code)) => {
+                matches!(code, Code::TooManySessions | Code::ShuttingDown | Code::TimedOut)
+            }
+            Self::Session(Error::Disconnected | Error::TimedOut) => true,
+            Self::Session(Error::PeerMisbehaved(code)) => matches!(code, Code::Corrupt),
+            Self::Session(Error::Closed(_)) => false,
+            Self::Request(failure) => {
+                matches!(failure.code(), Code::Busy | Code::TooMany | Code::Changed)
+            }
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for Trouble<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dial(NalError::TimedOut) => f.write_str("no connection: no answer"),
+            Self::Dial(NalError::Stack(error)) => write!(f, "no connection: {error}"),
+            Self::Session(error) => write!(f, "{error}"),
+            Self::Request(Failure::Peer(code)) => write!(f, "the server says: {code}"),
+            Self::Request(Failure::Local(code)) => write!(f, "on this device: {code}"),
+        }
+    }
+}
+
+impl<E: fmt::Debug + fmt::Display> core::error::Error for Trouble<E> {}
+
+/// Who runs errands, one after the other.
+#[derive(Debug)]
+pub struct Runner<'m> {
+    frames: &'m [Frames],
+    session: Option<Session<'m>>,
+    config: Config,
+}
+
+impl<'m> Runner<'m> {
+    /// Sessions over the first of `frames`, as `config` says.
+    #[must_use]
+    pub const fn new(frames: &'m [Frames], config: Config) -> Self {
+        Self { frames, session: None, config }
+    }
+
+    /// Does `errand` with the server at `remote`; `transfer` names it, and no other.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub fn run<S: TcpClientStack>(
+        &mut self,
+        errand: &Errand<'_>,
+        transfer: TransferId,
+        stack: S,
+        remote: SocketAddr,
+        store: &mut impl Store,
+        board: &impl Platform,
+    ) -> Result<Done, Trouble<S::Error>> {
+        let local = |code| Trouble::Request(Failure::Local(code));
+        let mut port = Port::open(errand, transfer, store, board).map_err(local)?;
+        let result = self.connect_and_ask(errand, stack, remote, &mut port, board);
+        port.close();
+        result
+    }
+
+    fn connect_and_ask<S: TcpClientStack>(
+        &mut self,
+        errand: &Errand<'_>,
+        stack: S,
+        remote: SocketAddr,
+        port: &mut Port<'_, impl Store>,
+        board: &impl Platform,
+    ) -> Result<Done, Trouble<S::Error>> {
+        let dialled = board.now().after(DIAL_PATIENCE);
+        let dialling = Cell::new(true);
+        let mut stream = NalStream::connect(stack, remote, |waits| {
+            board.turn(board.now().after(FLASH_TICK));
+            if dialling.get() { board.now() < dialled && !board.is_stopping() } else { waits == 0 }
+        })
+        .map_err(Trouble::Dial)?;
+        dialling.set(false);
+        // What is left of an earlier session would keep the frames.
+        self.session = None;
+        let session = self.frames.first().and_then(Frames::lend).and_then(|(rx, tx)| {
+            Some(self.session.insert(Session::new(rx, tx, &self.config).ok()?))
+        });
+        let result = match session {
+            Some(session) => converse(session, &mut stream, port, errand.remote(), board),
+            None => Err(Error::Closed(Code::Internal)),
+        };
+        // The errand is done, or not; how the connection ends does not change that.
+        let _ = stream.close();
+        match (port.result, result) {
+            (Some(Ok(Reply::Stored { size, root, .. } | Reply::Got { size, root, .. })), _) => {
+                Ok(Done { size, root })
+            }
+            (Some(Ok(_)), _) => Err(Trouble::Request(Failure::Local(Code::Internal))),
+            (Some(Err(failure)), _) => Err(Trouble::Request(failure)),
+            (None, Err(error)) => Err(Trouble::Session(error)),
+            (None, Ok(())) => Err(Trouble::Session(Error::Disconnected)),
+        }
+    }
+}
+
+/// The session, from the hello to the goodbye.
+fn converse<T, P>(
+    session: &mut Session<'_>,
+    stream: &mut T,
+    port: &mut Port<'_, P>,
+    remote: &str,
+    board: &impl Platform,
+) -> Result<(), Error>
+where
+    T: embedded_io::Read + embedded_io::Write,
+    P: Store,
+{
+    let mut driver = Blocking::new(stream);
+    let (mut asked, mut leaving) = (false, false);
+    loop {
+        if board.is_stopping() {
+            session.abort(Code::Cancelled);
+        }
+        if !asked {
+            asked = match session.request(&port.request(remote)) {
+                Ok(_) => true,
+                Err(RequestError::Refused(code)) => {
+                    port.result = Some(Err(Failure::Local(code)));
+                    true
+                }
+                Err(RequestError::Later | RequestError::Over) => false,
+            };
+        } else if port.result.is_some() && !leaving {
+            leaving = session.request(&Request::Goodbye).is_ok();
+        }
+        if let Step::Closed(result) = driver.step(session, port, board.now()) {
+            return result;
+        }
+    }
+}
+
+/// The store, as the session of an errand sees it.
+struct Port<'a, P> {
+    store: &'a mut P,
+    transfer: TransferId,
+    file: File<'a>,
+    result: Option<Result<Reply, Failure>>,
+}
+
+/// The errand's file in flash.
+#[derive(Clone, Copy)]
+enum File<'a> {
+    /// It is open, to be sent.
+    Source(Meta),
+    /// It is to be fetched.
+    Wanted(Path<'a>),
+    /// The server has said what comes; the store is yet to be told.
+    Coming(Path<'a>, u64, Option<Timestamp>),
+    /// What comes is being written.
+    Open,
+}
+
+impl<'a, P: Store> Port<'a, P> {
+    /// The store, with the file open that is to be sent.
+    fn open(
+        errand: &Errand<'a>,
+        transfer: TransferId,
+        store: &'a mut P,
+        board: &impl Platform,
+    ) -> Result<Self, Code> {
+        let file = match *errand {
+            Errand::Push { local, .. } => {
+                let path = Path::named(local)?;
+                File::Source(settle(board, || store.open(ID, path))?)
+            }
+            Errand::Fetch { local, .. } => File::Wanted(Path::named(local)?),
+        };
+        Ok(Self { store, transfer, file, result: None })
+    }
+
+    fn request<'b>(&self, remote: &'b str) -> Request<'b> {
+        match self.file {
+            File::Source(Meta { size, modified, .. }) => Request::Put(Put {
+                path: remote,
+                transfer: self.transfer,
+                size: Some(size),
+                modified,
+                conflict: Conflict::Replace,
+                ask: Ask::Now,
+            }),
+            _ => Request::Get { path: remote, first: 0, count: None },
+        }
+    }
+
+    /// Tells the store what comes, where it was not told yet.
+    fn begin(&mut self) -> Outcome<()> {
+        if let File::Coming(path, size, modified) = self.file {
+            let put = Put {
+                path: path.as_str(),
+                transfer: self.transfer,
+                size: Some(size),
+                modified,
+                conflict: Conflict::Replace,
+                ask: Ask::Now,
+            };
+            ready!(self.store.begin(ID, path, &put))?;
+            self.file = File::Open;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn close(&mut self) {
+        if let File::Source(_) = self.file {
+            self.store.close(ID);
+        }
+    }
+}
+
+impl<P: Store> Files for Port<'_, P> {
+    fn read(&mut self, request: RequestId, at: u64, buf: &mut [u8]) -> Outcome<usize> {
+        self.store.read(request, at, buf)
+    }
+
+    fn write(&mut self, request: RequestId, at: u64, data: &[u8]) -> Outcome<()> {
+        ready!(self.begin())?;
+        self.store.write(request, at, data)
+    }
+
+    fn commit(&mut self, request: RequestId, size: u64, root: Digest) -> Outcome<u32> {
+        // An empty file comes without data.
+        ready!(self.begin())?;
+        self.store.commit(request, size, root)
+    }
+
+    fn abort(&mut self, request: RequestId) {
+        self.store.abort(request);
+    }
+
+    fn handle_event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Sending { size, modified, .. } => {
+                if let File::Wanted(path) = self.file {
+                    self.file = File::Coming(path, size, modified);
+                }
+            }
+            Event::Done { request: ID, result } => self.result = Some(result),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The task that serves: several sessions on one thread, each stepped in turn.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use embedded_io::Write as _;
+use embedded_nal::{TcpClientStack as _, TcpFullStack as _};
+use heapless::Vec;
+use kift_core::driver::{Blocking, Step};
+use kift_core::session::{Action, Config, Responder, Session as _};
+use kift_core::time::Instant;
+use kift_core::wire::Code;
+
+use super::frame::{Frame, Frames};
+use super::line::Line;
+use super::platform::{FLASH_TICK, Notice, Platform};
+use crate::flash::{Flash, Store};
+use crate::net::{self, Stack};
+
+/// How soon a deadline of a session is noticed.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long a peer waits for a session before it is told to come later: a host that went away in
+/// the middle of a transfer and comes back at once is faster than the news that it had gone.
+const DOOR_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Steps of one session before the others and the network have their turns.
+const STEPS_MAX: u32 = 16;
+
+/// Bytes of a refusal, at most.
+const REFUSAL_LEN: usize = 16;
+
+/// What a server did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Sessions that began.
+    pub sessions: u32,
+    /// Sessions that did not end by their goodbye.
+    pub failed: u32,
+    /// Connections that were told to come later.
+    pub refused: u32,
+}
+
+/// Serves the files of a store to `SESSIONS` peers at once.
+///
+/// Its stack has one socket more, so that a further peer is told to come later.
+pub struct Server<'m, F: net::Frames, const SESSIONS: usize> {
+    stack: &'m Stack<'m, F>,
+    frames: &'m [Frames; SESSIONS],
+    config: Config,
+    listener: net::Socket,
+    sessions: [Option<Session<'m, F>>; SESSIONS],
+    visitor: Option<Visitor<'m, F>>,
+    refusal: Vec<u8, REFUSAL_LEN>,
+    stats: Stats,
+}
+
+struct Session<'m, F: net::Frames> {
+    peer: SocketAddr,
+    driver: Blocking<Line<'m, F>>,
+    responder: Responder<Frame<'m>>,
+}
+
+/// A peer that waits for a session.
+struct Visitor<'m, F: net::Frames> {
+    peer: SocketAddr,
+    line: Line<'m, F>,
+    /// When it is told to come later.
+    until: Instant,
+}
+
+impl<'m, F: net::Frames, const SESSIONS: usize> Server<'m, F, SESSIONS> {
+    /// Listens on `port`, for sessions over `frames` as `config` says.
+    ///
+    /// # Errors
+    /// The stack's.
+    pub fn new(
+        stack: &'m Stack<'m, F>,
+        frames: &'m [Frames; SESSIONS],
+        port: u16,
+        config: Config,
+    ) -> Result<Self, net::Error> {
+        let mut nal = stack;
+        let mut listener = nal.socket()?;
+        nal.bind(&mut listener, port)?;
+        nal.listen(&mut listener)?;
+        Ok(Self {
+            stack,
+            frames,
+            config,
+            listener,
+            sessions: [const { None }; SESSIONS],
+            visitor: None,
+            refusal: frames.first().and_then(|frames| refusal(frames, &config)).unwrap_or_default(),
+            stats: Stats::default(),
+        })
+    }
+
+    /// Serves until it is to stop, and then until the peers were told.
+    pub fn run<N: Flash>(
+        &mut self,
+        store: &mut Store<N, SESSIONS>,
+        board: &impl Platform,
+    ) -> Stats {
+        loop {
+            let is_stopping = board.is_stopping();
+            if is_stopping {
+                for Session { responder, .. } in self.sessions.iter_mut().flatten() {
+                    responder.abort(Code::ShuttingDown);
+                }
+                if self.sessions.iter().all(Option::is_none) {
+                    return self.stats;
+                }
+            } else {
+                self.accept(board);
+            }
+            let moved = self.step(store, board);
+            board.turn(board.now().after(self.patience(moved)));
+        }
+    }
+
+    /// How long nothing need be done unless a frame comes.
+    fn patience(&self, moved: bool) -> Duration {
+        if moved {
+            Duration::ZERO
+        } else if self.sessions.iter().flatten().any(|session| !session.responder.is_idle()) {
+            // It may wait for the flash.
+            FLASH_TICK
+        } else {
+            TICK
+        }
+    }
+
+    /// Gives each session its turn, and says whether anything moved.
+    fn step<N: Flash>(&mut self, store: &mut Store<N, SESSIONS>, board: &impl Platform) -> bool {
+        let mut moved = false;
+        for (number, place) in self.sessions.iter_mut().enumerate() {
+            for _ in 0..STEPS_MAX {
+                let Some(session) = place else { break };
+                let Session { peer, driver, responder } = session;
+                match driver.step(responder, &mut store.handle(number), board.now()) {
+                    Step::Moved => moved = true,
+                    Step::Waited => break,
+                    Step::Closed(result) => {
+                        board.tell(Notice::Ended(*peer, result));
+                        self.stats.failed =
+                            self.stats.failed.saturating_add(u32::from(result.is_err()));
+                        *place = None;
+                        moved = true;
+                    }
+                }
+            }
+        }
+        moved
+    }
+
+    /// Takes the connections that have come, each for a session if there is a place, or as soon as
+    /// there is.
+    fn accept(&mut self, board: &impl Platform) {
+        let now = board.now();
+        while let Some(visitor) = self.visitor.take().or_else(|| self.next_visitor(now)) {
+            if let Err(visitor) = self.begin(visitor, board) {
+                if now < visitor.until {
+                    self.visitor = Some(visitor);
+                    return;
+                }
+                self.refuse(visitor, board);
+            }
+        }
+    }
+
+    fn next_visitor(&mut self, now: Instant) -> Option<Visitor<'m, F>> {
+        let (socket, peer) = self.stack.accept(&mut self.listener).ok()?;
+        let line = Line::new(self.stack, socket);
+        Some(Visitor { peer, line, until: now.after(DOOR_PATIENCE) })
+    }
+
+    /// Begins a session, or gives the visitor back where there is no place.
+    fn begin(
+        &mut self,
+        visitor: Visitor<'m, F>,
+        board: &impl Platform,
+    ) -> Result<(), Visitor<'m, F>> {
+        let free = self.sessions.iter_mut().zip(self.frames).find(|(place, _)| place.is_none());
+        let begun = free.and_then(|(place, frames)| {
+            let (rx, tx) = frames.lend()?;
+            Some((place, Responder::new(rx, tx, &self.config).ok()?))
+        });
+        let Some((place, responder)) = begun else { return Err(visitor) };
+        let Visitor { peer, line, .. } = visitor;
+        *place = Some(Session { peer, driver: Blocking::with_read_ready(line), responder });
+        self.stats.sessions = self.stats.sessions.saturating_add(1);
+        board.tell(Notice::Connected(peer));
+        Ok(())
+    }
+
+    fn refuse(&mut self, mut visitor: Visitor<'m, F>, board: &impl Platform) {
+        // It fits the buffers of a connection that is new.
+        let _ = visitor.line.write(&self.refusal);
+        self.stats.refused = self.stats.refused.saturating_add(1);
+        board.tell(Notice::Refused(visitor.peer));
+    }
+}
+
+/// The bytes that tell a peer that there is no room for its session, made by a session that ends
+/// before it begins.
+fn refusal(frames: &Frames, config: &Config) -> Option<Vec<u8, REFUSAL_LEN>> {
+    let (rx, tx) = frames.lend()?;
+    let mut responder = Responder::new(rx, tx, config).ok()?;
+    responder.abort(Code::TooManySessions);
+    match responder.poll(Instant::default()) {
+        Action::Send(bytes) => Vec::from_slice(bytes).ok(),
+        _ => None,
+    }
+}
