@@ -1,3 +1,12 @@
 //! The program `kift-firmware-sim`.
 
-fn main() {}
+use std::process::ExitCode;
+
+use kift_firmware_sim::board;
+
+#[global_allocator]
+static HEAP: board::heap::Counted = board::heap::Counted;
+
+fn main() -> ExitCode {
+    board::cli::run()
+}
