@@ -3,8 +3,10 @@
 
 pub mod app;
 pub mod busy;
+pub mod device;
 pub mod dial;
 pub mod files;
+pub mod flash;
 pub mod link;
 pub mod machine;
 pub mod memory;

@@ -1,0 +1,341 @@
+//! The power is cut at every operation of the flash in turn, and again while the store recovers:
+//! every file is the old one or the new one, and the store goes on.
+
+use kift_core::wire::{Code, Conflict, Path};
+use kift_firmware_sim::board::nor::{BLOCK_LEN, Nor, Times};
+use kift_firmware_sim::flash::{MountError, Store};
+use kift_tests::flash::{self, Tree, complete};
+use kift_tests::raw::digest;
+use kift_tests::rng::{Case, Rng, contents};
+
+/// Ten blocks of journal and table, the rest of data.
+const CAPACITY: u32 = 40 * BLOCK_LEN as u32;
+
+/// The journal's blocks come first, then the table's.
+const TABLE: std::ops::Range<usize> = 2..10;
+
+/// Manners of tearing that are tried at every operation.
+const SEEDS: u64 = 5;
+
+type Device<'a> = Store<&'a mut Nor, 1>;
+
+/// Something that happens at once, or not at all.
+#[derive(Debug, Clone)]
+enum Step {
+    Put(&'static str, Vec<u8>, Conflict),
+    Delete(&'static str),
+    Rename(&'static str, &'static str, bool),
+    MakeDirectory(&'static str),
+}
+
+fn put(name: &'static str, len: usize, seed: u64) -> Step {
+    Step::Put(name, contents(len, seed), Conflict::Replace)
+}
+
+impl Step {
+    fn run(&self, device: &mut Device<'_>) -> Result<(), Code> {
+        let port = &mut device.handle(0);
+        match *self {
+            Self::Put(name, ref data, conflict) => {
+                flash::put(port, name, data, conflict).map(|_| ())
+            }
+            Self::Delete(name) => flash::delete(port, name),
+            Self::Rename(from, to, replace) => flash::rename(port, from, to, replace),
+            Self::MakeDirectory(name) => flash::make_directory(port, name),
+        }
+    }
+}
+
+fn formatted() -> Nor {
+    let mut nor = Nor::blank(CAPACITY, Times::NONE);
+    Store::<_, 1>::format(&mut &mut nor).unwrap();
+    nor
+}
+
+fn prepared(steps: &[Step]) -> Nor {
+    let mut nor = formatted();
+    let mut device = Device::mount(&mut nor).unwrap();
+    for step in steps {
+        step.run(&mut device).unwrap();
+    }
+    nor
+}
+
+/// Runs `steps` until one fails, and says how many did not.
+fn run(nor: &mut Nor, steps: &[Step]) -> usize {
+    let Ok(mut device) = Device::mount(nor) else { return 0 };
+    steps.iter().take_while(|step| step.run(&mut device).is_ok()).count()
+}
+
+/// What is there before each of the steps and after the last.
+fn trees(image: &[u8], steps: &[Step]) -> Vec<Tree> {
+    let mut nor = Nor::from_image(image, Times::NONE);
+    let mut device = Device::mount(&mut nor).unwrap();
+    let mut trees = vec![flash::tree(&mut device.handle(0)).unwrap()];
+    for step in steps {
+        step.run(&mut device).unwrap();
+        trees.push(flash::tree(&mut device.handle(0)).unwrap());
+    }
+    trees
+}
+
+/// The store mounts, has one of these trees, accounts for its room, and takes and drops a file.
+fn check(nor: &mut Nor, allowed: &[Tree]) {
+    let mut device = Device::mount(nor).expect("the store mounts");
+    let found = check_consistent(&mut device);
+    assert!(allowed.contains(&found), "found {}", summary(&found));
+    let (name, data) = ("after the cut", contents(BLOCK_LEN + 100, 99));
+    flash::put(&mut device.handle(0), name, &data, Conflict::Refuse).expect("an upload");
+    let mut with = found.clone();
+    with.insert(name.to_owned(), Some(data));
+    assert!(check_consistent(&mut device) == with, "another file changed");
+    let mut device = Device::mount(nor).expect("the store mounts after an upload");
+    assert!(check_consistent(&mut device) == with, "the upload is lost");
+    flash::delete(&mut device.handle(0), name).expect("a deletion");
+    let mut device = Device::mount(nor).expect("the store mounts after a deletion");
+    assert!(check_consistent(&mut device) == found, "the deletion is lost");
+}
+
+/// What is there, where the table's hashes are right and no block is lost.
+fn check_consistent(device: &mut Device<'_>) -> Tree {
+    let tree = flash::tree(&mut device.handle(0)).expect("all that is there can be read");
+    let mut used = 0;
+    for (name, data) in tree.iter().filter_map(|(name, data)| Some((name, data.as_ref()?))) {
+        let path = Path::new(name).unwrap();
+        let info = complete(|| device.info(path)).expect("a file");
+        assert_eq!(info.root, digest(data), "{name}");
+        used += u64::from(info.blocks);
+    }
+    let space = flash::space(&mut device.handle(0)).unwrap();
+    assert_eq!(space.free, space.total - used * BLOCK_LEN as u64, "blocks are lost");
+    tree
+}
+
+fn summary(tree: &Tree) -> String {
+    let of = |(name, data): (&String, &Option<Vec<u8>>)| match data {
+        Some(data) => format!("{name} ({} bytes, {})", data.len(), digest(data)),
+        None => format!("{name}/"),
+    };
+    tree.iter().map(of).collect::<Vec<_>>().join(", ")
+}
+
+/// Runs the steps with a cut at each operation in turn, and mounts with a cut at each of the
+/// mount's.
+fn cut_everywhere(before: &Nor, steps: &[Step]) {
+    let image = before.image();
+    let trees = trees(image, steps);
+    // With and without waiting for erases, which takes no operation.
+    let mut whole = Nor::from_image(image, Times::NONE);
+    assert_eq!(run(&mut whole, steps), steps.len());
+    assert_eq!(whole.stats().violations, 0, "a bit was to be set without an erase");
+    let operations = whole.operations();
+    for (cut, seed) in (1..=operations).flat_map(|cut| (0..SEEDS).map(move |seed| (cut, seed))) {
+        let _case = Case(format!("cut at {cut} of {operations}, seed {seed}"));
+        let polls = (cut % 3) as u32;
+        let mut nor = Nor::from_image(image, Times::polls(polls));
+        nor.cut_after(cut, seed);
+        let done = run(&mut nor, steps);
+        nor.power_on();
+        // What was told done is done.
+        let allowed = &trees[done..steps.len().min(done + 1) + 1];
+        recover_with_cuts(&nor, seed, allowed, polls);
+    }
+}
+
+/// As [`check`], after the mount was cut at each of its own operations.
+fn recover_with_cuts(torn: &Nor, seed: u64, allowed: &[Tree], polls: u32) {
+    let copy = || Nor::from_image(torn.image(), Times::polls(polls));
+    let mut whole = copy();
+    Device::mount(&mut whole).expect("the store mounts");
+    for cut in 1..=whole.operations() {
+        let _case = Case(format!("the mount cut at {cut}"));
+        let mut nor = copy();
+        nor.cut_after(cut, seed ^ 0x5eed);
+        let _ = Device::mount(&mut nor);
+        nor.power_on();
+        check(&mut nor, allowed);
+    }
+    check(&mut copy(), allowed);
+}
+
+/// Files that the scenarios do not touch, and some that they do.
+fn some_files() -> Vec<Step> {
+    vec![
+        put("untouched", 3000, 1),
+        Step::MakeDirectory("folder"),
+        put("folder/empty", 0, 2),
+        put("old", 2 * BLOCK_LEN + 10, 3),
+        put("other", 5000, 4),
+    ]
+}
+
+#[test]
+fn an_upload() {
+    cut_everywhere(&prepared(&some_files()), &[put("new", 2 * BLOCK_LEN + 1500, 10)]);
+}
+
+#[test]
+fn a_small_upload_into_an_empty_store() {
+    cut_everywhere(&formatted(), &[put("new", 1, 10)]);
+}
+
+#[test]
+fn a_replacement() {
+    cut_everywhere(&prepared(&some_files()), &[put("old", BLOCK_LEN + 7, 11)]);
+}
+
+#[test]
+fn a_deletion() {
+    let steps = [Step::Delete("old"), Step::Delete("folder/empty"), Step::Delete("folder")];
+    cut_everywhere(&prepared(&some_files()), &steps);
+}
+
+#[test]
+fn a_renaming() {
+    let steps = [
+        Step::Rename("old", "folder/new", false),
+        Step::Rename("folder", "place", false),
+        Step::Rename("place/new", "old", false),
+    ];
+    cut_everywhere(&prepared(&some_files()), &steps);
+}
+
+#[test]
+fn a_renaming_over_another_file() {
+    let steps = [
+        Step::Rename("old", "other", true),
+        put("old", 100, 12),
+        Step::Rename("other", "old", true),
+        put("other", 100, 13),
+        Step::Delete("old"),
+    ];
+    cut_everywhere(&prepared(&some_files()), &steps);
+}
+
+#[test]
+fn a_directory_made() {
+    let steps = [Step::MakeDirectory("folder/deeper"), put("folder/deeper/file", 10, 14)];
+    cut_everywhere(&prepared(&some_files()), &steps);
+}
+
+#[test]
+fn a_file_kept_beside_another() {
+    let kept = Step::Put("old", contents(1200, 15), Conflict::KeepBoth);
+    cut_everywhere(&prepared(&some_files()), &[kept.clone(), kept]);
+}
+
+/// A store whose table is about to erase a page, and steps in which it does.
+fn about_to_erase_a_page() -> (Nor, Vec<Step>) {
+    let step = |turn: usize| put(["a", "b", "c"][turn % 3], 10 + turn, turn as u64);
+    let mut nor = prepared(&some_files());
+    // Full of names, so that much is moved when a page makes room.
+    let mut device = Device::mount(&mut nor).unwrap();
+    for number in 0..40 {
+        let name = format!("a name that takes its room in the table, like others, {number}");
+        flash::make_directory(&mut device.handle(0), &name).unwrap();
+    }
+    let page_erases = |nor: &Nor| nor.wear()[TABLE].iter().sum::<u32>();
+    let mut turn = 0;
+    loop {
+        let before = nor.image().to_vec();
+        let erases = page_erases(&nor);
+        let steps: Vec<Step> = (turn..turn + 4).map(step).collect();
+        assert_eq!(run(&mut nor, &steps), 4);
+        turn += 2;
+        // The steps that end with an erase of which more than one step comes before.
+        if page_erases(&nor) > erases && turn > 200 {
+            return (Nor::from_image(&before, Times::NONE), steps);
+        }
+        nor = Nor::from_image(&before, Times::NONE);
+        assert_eq!(run(&mut nor, &steps[..2]), 2);
+    }
+}
+
+#[test]
+fn while_the_table_makes_room() {
+    let (nor, steps) = about_to_erase_a_page();
+    cut_everywhere(&nor, &steps);
+}
+
+#[test]
+fn while_the_journal_makes_room() {
+    let (nor, steps) = about_to_erase_a_page();
+    // As after hundreds of erases: a first block of entries that are struck out.
+    let mut image = nor.image().to_vec();
+    image[..BLOCK_LEN].fill(0);
+    cut_everywhere(&Nor::from_image(&image, Times::NONE), &steps);
+}
+
+/// A cut format leaves a flash that says that it is blank, or an empty store, or what was there.
+#[test]
+fn a_format() {
+    let before = prepared(&some_files());
+    for base in [Nor::blank(CAPACITY, Times::NONE), before] {
+        let had = match Device::mount(&mut Nor::from_image(base.image(), Times::NONE)) {
+            Ok(mut device) => Some(check_consistent(&mut device)),
+            Err(error) => {
+                assert_eq!(error, MountError::Blank);
+                None
+            }
+        };
+        let mut whole = Nor::from_image(base.image(), Times::NONE);
+        Store::<_, 1>::format(&mut &mut whole).unwrap();
+        for (cut, seed) in
+            (1..=whole.operations()).flat_map(|cut| (0..SEEDS).map(move |seed| (cut, seed)))
+        {
+            let _case = Case(format!("cut at {cut}, seed {seed}"));
+            let mut nor = Nor::from_image(base.image(), Times::polls(seed as u32 % 3));
+            nor.cut_after(cut, seed);
+            assert_eq!(Store::<_, 1>::format(&mut &mut nor), Err(MountError::Io));
+            nor.power_on();
+            match Device::mount(&mut nor) {
+                Ok(mut device) => {
+                    let found = check_consistent(&mut device);
+                    assert!(found.is_empty() || Some(&found) == had.as_ref());
+                }
+                Err(error) => assert_eq!(error, MountError::Blank),
+            }
+            Store::<_, 1>::format(&mut &mut nor).unwrap();
+            check(&mut nor, &[Tree::new()]);
+        }
+    }
+}
+
+/// Many cuts one after the other, without a mount that is not cut between them.
+#[test]
+fn again_and_again() {
+    for seed in 0..40 {
+        let _case = Case(format!("seed {seed}"));
+        let mut rng = Rng::new(seed);
+        let mut nor = prepared(&some_files());
+        let mut allowed = trees(nor.image(), &[]);
+        for turn in 0..30 {
+            let len = rng.below(3 * BLOCK_LEN);
+            let step = match rng.below(5) {
+                0 => Step::Delete("old"),
+                1 => Step::Rename("old", "other", true),
+                2 => Step::Rename("other", "old", true),
+                3 => put("old", len, turn),
+                _ => put("other", len, turn),
+            };
+            // What may be there now: each tree that was possible, with or without the step.
+            let mut copy = Nor::from_image(nor.image(), Times::NONE);
+            if let Ok(mut device) = Device::mount(&mut copy) {
+                let _ = step.run(&mut device);
+                let after = flash::tree(&mut device.handle(0)).unwrap();
+                if !allowed.contains(&after) {
+                    allowed.push(after);
+                }
+            }
+            nor = Nor::from_image(nor.image(), Times::polls(turn as u32 % 3));
+            nor.cut_after(1 + rng.below(30) as u64, rng.bits());
+            run(&mut nor, &[step]);
+            nor.power_on();
+            let mut copy = Nor::from_image(nor.image(), Times::NONE);
+            let mut device = Device::mount(&mut copy).expect("the store mounts");
+            let found = check_consistent(&mut device);
+            assert!(allowed.contains(&found), "turn {turn}: found {}", summary(&found));
+            allowed = vec![found];
+        }
+    }
+}
