@@ -9,6 +9,7 @@ use kift_core::session::{Config, Side, Timeouts};
 use kift_core::time::Instant;
 use kift_core::wire::{NAME_LEN_MAX, PATH_LEN_MAX};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::sockopt;
 
 /// The port that kift listens on unless told otherwise.
 pub const DEFAULT_PORT: u16 = 5438;
@@ -50,6 +51,13 @@ pub fn since(origin: Clock) -> Instant {
     Instant::from_millis(origin.elapsed().as_millis() as u64)
 }
 
+/// How long a peer is silent before the system asks whether it is there, and between two such
+/// questions.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+
+/// Questions without an answer after which the connection is lost.
+const KEEPALIVE_PROBES: u32 = 4;
+
 /// A connected socket whose calls return within a [`TICK`].
 #[derive(Debug)]
 pub struct Socket(TcpStream);
@@ -64,6 +72,12 @@ impl Socket {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TICK))?;
         stream.set_write_timeout(Some(TICK))?;
+        // A device that lost its power answers nothing, and its peer may have nothing to send that
+        // would find out.
+        sockopt::set_socket_keepalive(&stream, true)?;
+        sockopt::set_tcp_keepidle(&stream, KEEPALIVE)?;
+        sockopt::set_tcp_keepintvl(&stream, KEEPALIVE)?;
+        sockopt::set_tcp_keepcnt(&stream, KEEPALIVE_PROBES)?;
         Ok(Self(stream))
     }
 

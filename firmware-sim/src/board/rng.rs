@@ -22,6 +22,18 @@ impl Rng {
         (self.bits() % end as u64) as usize
     }
 
+    /// Any byte.
+    pub(super) const fn byte(&mut self) -> u8 {
+        self.bits() as u8
+    }
+
+    /// Makes `bytes` anything.
+    pub(super) fn fill(&mut self, bytes: &mut [u8]) {
+        for part in bytes.chunks_mut(8) {
+            part.iter_mut().zip(self.bits().to_le_bytes()).for_each(|(to, from)| *to = from);
+        }
+    }
+
     /// Whether something happens that has this probability.
     pub(super) fn happens(&mut self, probability: f64) -> bool {
         (self.bits() >> 11) as f64 / ((1_u64 << 53) as f64) < probability

@@ -11,7 +11,6 @@
 
 pub mod ask;
 mod frame;
-mod line;
 pub mod log;
 mod memory;
 mod platform;

@@ -12,10 +12,9 @@ use kift_core::time::Instant;
 use kift_core::wire::Code;
 
 use super::frame::{Frame, Frames};
-use super::line::Line;
 use super::platform::{FLASH_TICK, Notice, Platform};
 use crate::flash::{Flash, Store};
-use crate::net::{self, Stack};
+use crate::net::{self, Connection, Stack};
 
 /// How soon a deadline of a session is noticed.
 const TICK: Duration = Duration::from_millis(100);
@@ -57,14 +56,14 @@ pub struct Server<'m, F: net::Frames, const SESSIONS: usize> {
 
 struct Session<'m, F: net::Frames> {
     peer: SocketAddr,
-    driver: Blocking<Line<'m, F>>,
+    driver: Blocking<Connection<'m, 'm, F>>,
     responder: Responder<Frame<'m>>,
 }
 
 /// A peer that waits for a session.
 struct Visitor<'m, F: net::Frames> {
     peer: SocketAddr,
-    line: Line<'m, F>,
+    connection: Connection<'m, 'm, F>,
     /// When it is told to come later.
     until: Instant,
 }
@@ -171,8 +170,8 @@ impl<'m, F: net::Frames, const SESSIONS: usize> Server<'m, F, SESSIONS> {
 
     fn next_visitor(&mut self, now: Instant) -> Option<Visitor<'m, F>> {
         let (socket, peer) = self.stack.accept(&mut self.listener).ok()?;
-        let line = Line::new(self.stack, socket);
-        Some(Visitor { peer, line, until: now.after(DOOR_PATIENCE) })
+        let connection = Connection::new(self.stack, socket);
+        Some(Visitor { peer, connection, until: now.after(DOOR_PATIENCE) })
     }
 
     /// Begins a session, or gives the visitor back where there is no place.
@@ -187,8 +186,8 @@ impl<'m, F: net::Frames, const SESSIONS: usize> Server<'m, F, SESSIONS> {
             Some((place, Responder::new(rx, tx, &self.config).ok()?))
         });
         let Some((place, responder)) = begun else { return Err(visitor) };
-        let Visitor { peer, line, .. } = visitor;
-        *place = Some(Session { peer, driver: Blocking::with_read_ready(line), responder });
+        let Visitor { peer, connection, .. } = visitor;
+        *place = Some(Session { peer, driver: Blocking::with_read_ready(connection), responder });
         self.stats.sessions = self.stats.sessions.saturating_add(1);
         board.tell(Notice::Connected(peer));
         Ok(())
@@ -196,7 +195,7 @@ impl<'m, F: net::Frames, const SESSIONS: usize> Server<'m, F, SESSIONS> {
 
     fn refuse(&mut self, mut visitor: Visitor<'m, F>, board: &impl Platform) {
         // It fits the buffers of a connection that is new.
-        let _ = visitor.line.write(&self.refusal);
+        let _ = visitor.connection.write(&self.refusal);
         self.stats.refused = self.stats.refused.saturating_add(1);
         board.tell(Notice::Refused(visitor.peer));
     }

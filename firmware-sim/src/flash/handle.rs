@@ -10,7 +10,7 @@ use kift_core::wire::{
 
 use super::data;
 use super::gate::data_offset;
-use super::record::{Body, Extent, Extents, File, NAME_LEN_MAX, ROOT, Record, Slot};
+use super::record::{Body, Extent, File, NAME_LEN_MAX, ROOT, Record, Slot};
 use super::store::{Cursor, Open, Source, Store};
 use super::upload::{Block, Upload};
 use super::{FILES_MAX, Flash};
@@ -148,16 +148,10 @@ impl<F: Flash, const HANDLES: usize> Files for Handle<'_, F, HANDLES> {
     }
 
     fn write(&mut self, _: RequestId, at: u64, data: &[u8]) -> Outcome<()> {
-        let spare = self.store.spare_blocks();
         let Store { table, space, open, .. } = &mut *self.store;
         let Some(Open::Upload(upload)) = open.get_mut(self.number) else {
             return Poll::Ready(Err(Code::Internal));
         };
-        // Without a size nothing was promised to it, and it takes nothing of what was to others.
-        let end = u32::try_from(at.saturating_add(data.len() as u64)).unwrap_or(u32::MAX);
-        if upload.size.is_none() && upload.blocks_up_to::<F>(end) > spare {
-            return Poll::Ready(Err(Code::NoSpace));
-        }
         match u32::try_from(at) {
             Ok(at) => upload.write(table, space, at, data),
             Err(_) => Poll::Ready(Err(Code::TooLarge)),
@@ -165,9 +159,11 @@ impl<F: Flash, const HANDLES: usize> Files for Handle<'_, F, HANDLES> {
     }
 
     fn commit(&mut self, _: RequestId, size: u64, root: Digest) -> Outcome<u32> {
-        let Open::Upload(upload) = self.open_as(Open::Nothing) else {
+        let Open::Upload(mut upload) = self.open_as(Open::Nothing) else {
             return Poll::Ready(Err(Code::Internal));
         };
+        let blocks = upload.written.div_ceil(F::ERASE_SIZE as u32);
+        self.store.space.truncate(&mut upload.extents, blocks as u16);
         let outcome = self.commit_upload(&upload, size, root);
         match outcome {
             Poll::Pending => _ = self.open_as(Open::Upload(upload)),
@@ -191,21 +187,15 @@ impl<F: Flash, const HANDLES: usize> Port for Handle<'_, F, HANDLES> {
         self.check()?;
         let (parent, name) = ready!(self.store.place(path))?;
         ready!(self.check_place(parent, name, put.conflict))?;
-        let room = self.store.room();
-        let size = match put.size {
-            None => None,
-            Some(size) if size > room.total => return Poll::Ready(Err(Code::TooLarge)),
-            Some(size) if size > room.file_size_max => return Poll::Ready(Err(Code::NoSpace)),
-            Some(size) => Some(u32::try_from(size).map_err(|_| Code::TooLarge)?),
-        };
+        let name = String::try_from(name).map_err(|_| Code::NameTooLong)?;
+        let extents = self.store.claim(put.size)?;
         self.open_as(Open::Upload(Upload {
             parent,
-            name: String::try_from(name).map_err(|_| Code::NameTooLong)?,
+            name,
             conflict: put.conflict,
             modified: put.modified,
-            size,
             written: 0,
-            extents: Extents::new(),
+            extents,
             block: Block::None,
         }));
         Poll::Ready(Ok(()))

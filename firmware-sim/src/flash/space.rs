@@ -63,28 +63,41 @@ impl Space {
         }
     }
 
-    /// Takes the next block for a file that has `extents` and wants `wanted` blocks more, and
-    /// appends it to them: the block behind its last one, or the first of a run that holds all that
-    /// it wants, or of the longest run. None where no block is free, or where a file can have no
-    /// further run.
-    pub(super) fn allocate(&mut self, extents: &mut Extents, wanted: u16) -> Option<u16> {
-        if let Some(last) = extents.last_mut()
-            && let Some(block) = last.start.checked_add(last.len)
-            && self.take(block)
-        {
-            last.len = last.len.saturating_add(1);
-            self.next = block.saturating_add(1);
-            return Some(block);
+    /// Takes up to `wanted` blocks more for a file that has `extents`, appends them, and says how
+    /// many: those behind its last one, or else the first of a run that holds all that it wants, or
+    /// of the longest run. 0 where no block is free, or where a file can have no further run.
+    pub(super) fn claim(&mut self, extents: &mut Extents, wanted: u16) -> u16 {
+        let mut claimed = 0;
+        if let Some(last) = extents.last_mut() {
+            while claimed < wanted && self.take(last.start.saturating_add(last.len)) {
+                last.len = last.len.saturating_add(1);
+                claimed += 1;
+            }
         }
-        if extents.is_full() {
-            return None;
+        if claimed > 0 || extents.is_full() {
+            return claimed;
         }
-        let run = self.find_run(wanted)?;
-        self.take(run.start);
-        self.next = run.start.saturating_add(1);
+        let Some(run) = self.find_run(wanted) else { return 0 };
+        while claimed < wanted && self.take(run.start.saturating_add(claimed)) {
+            claimed += 1;
+        }
+        self.next = run.start.saturating_add(claimed);
         // There is room: it was asked above.
-        let _ = extents.push(Extent { start: run.start, len: 1 });
-        Some(run.start)
+        let _ = extents.push(Extent { start: run.start, len: claimed });
+        claimed
+    }
+
+    /// Gives back what `extents` have beyond the first `blocks` blocks.
+    pub(super) fn truncate(&mut self, extents: &mut Extents, blocks: u16) {
+        let mut left = blocks;
+        for extent in extents.iter_mut() {
+            let kept = extent.len.min(left);
+            let start = extent.start.saturating_add(kept);
+            self.give_back(&[Extent { start, len: extent.len.saturating_sub(kept) }]);
+            extent.len = kept;
+            left = left.saturating_sub(kept);
+        }
+        extents.retain(|extent| extent.len > 0);
     }
 
     /// Blocks of the largest file that could be stored now: the longest runs together.
@@ -126,7 +139,8 @@ impl Space {
     }
 }
 
-fn blocks_of(extents: &[Extent]) -> impl Iterator<Item = u16> {
+/// The blocks of a file, in order.
+pub(super) fn blocks_of(extents: &[Extent]) -> impl Iterator<Item = u16> {
     extents.iter().flat_map(|extent| (0..extent.len).map(|n| extent.start.saturating_add(n)))
 }
 
@@ -143,9 +157,7 @@ mod tests {
         let mut space = Space::new(100, 0);
         assert!(space.take_all(&[extent(0, 3), extent(5, 10)]));
         let mut extents = Extents::new();
-        for wanted in (1..=4).rev() {
-            assert!(space.allocate(&mut extents, wanted).is_some());
-        }
+        assert_eq!(space.claim(&mut extents, 4), 4);
         assert_eq!(extents.as_slice(), [extent(15, 4)]);
         assert_eq!(space.free(), 100 - 17);
     }
@@ -154,10 +166,35 @@ mod tests {
     fn the_search_goes_round() {
         let mut space = Space::new(10, 8);
         let mut extents = Extents::new();
-        assert_eq!(space.allocate(&mut extents, 2), Some(8));
-        assert_eq!(space.allocate(&mut extents, 1), Some(9));
+        assert_eq!(space.claim(&mut extents, 2), 2);
+        assert_eq!(extents.as_slice(), [extent(8, 2)]);
         let mut other = Extents::new();
-        assert_eq!(space.allocate(&mut other, 1), Some(0));
+        assert_eq!(space.claim(&mut other, 1), 1);
+        assert_eq!(other.as_slice(), [extent(0, 1)]);
+    }
+
+    #[test]
+    fn files_that_grow_at_once_do_not_cut_each_other_up() {
+        let mut space = Space::new(1000, 0);
+        let (mut one, mut other) = (Extents::new(), Extents::new());
+        for _ in 0..EXTENTS_MAX {
+            assert!(space.claim(&mut one, 16) > 0 && space.claim(&mut other, 16) > 0);
+        }
+        assert_eq!(space.free(), 1000 - 2 * 16 * EXTENTS_MAX as u16);
+    }
+
+    #[test]
+    fn what_is_not_needed_is_given_back() {
+        let mut space = Space::new(40, 0);
+        let mut extents =
+            Extents::from_slice(&[extent(0, 4), extent(8, 4), extent(20, 4)]).unwrap();
+        assert!(space.take_all(&extents));
+        space.truncate(&mut extents, 6);
+        assert_eq!((extents.as_slice(), space.free()), (&[extent(0, 4), extent(8, 2)][..], 34));
+        space.truncate(&mut extents, 4);
+        assert_eq!((extents.as_slice(), space.free()), (&[extent(0, 4)][..], 36));
+        space.truncate(&mut extents, 0);
+        assert_eq!((extents.as_slice(), space.free()), (&[][..], 40));
     }
 
     #[test]
@@ -169,9 +206,9 @@ mod tests {
         assert_eq!((space.free(), space.largest()), (100, EXTENTS_MAX as u16));
         let mut extents = Extents::new();
         for _ in 0..EXTENTS_MAX {
-            assert!(space.allocate(&mut extents, 20).is_some());
+            assert_eq!(space.claim(&mut extents, 20), 1);
         }
-        assert_eq!(space.allocate(&mut extents, 1), None);
+        assert_eq!(space.claim(&mut extents, 1), 0);
         space.give_back(&extents);
         assert_eq!(space.free(), 100);
     }

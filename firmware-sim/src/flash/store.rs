@@ -201,23 +201,34 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
         Poll::Ready(Ok(FileInfo { size, root, modified, blocks, extents: extents.len() }))
     }
 
-    /// How much room there is for files, beyond what uploads under way were promised.
+    /// How much room there is for files.
     pub(super) fn room(&self) -> Room {
-        let block_len = F::ERASE_SIZE as u64;
-        let free = self.spare_blocks();
+        let bytes = |blocks: u16| u64::from(blocks) * F::ERASE_SIZE as u64;
         Room {
-            free: u64::from(free) * block_len,
-            total: u64::from(self.space.blocks()) * block_len,
-            file_size_max: u64::from(free.min(self.space.largest())) * block_len,
+            free: bytes(self.space.free()),
+            total: bytes(self.space.blocks()),
+            file_size_max: bytes(self.space.largest()),
         }
     }
 
-    /// Blocks that are free and not needed by uploads under way for the sizes that they declared.
-    pub(super) fn spare_blocks(&self) -> u16 {
-        self.open.iter().fold(self.space.free(), |spare, open| match open {
-            Open::Upload(upload) => spare.saturating_sub(upload.blocks_wanted::<F>()),
-            _ => spare,
-        })
+    /// Takes the blocks for a file of `size` bytes, or none where that is not known.
+    pub(super) fn claim(&mut self, size: Option<u64>) -> Result<Extents, Code> {
+        let mut extents = Extents::new();
+        let blocks = size.unwrap_or(0).div_ceil(F::ERASE_SIZE as u64);
+        let mut wanted = match u16::try_from(blocks) {
+            Ok(blocks) if blocks <= self.space.blocks() => blocks,
+            _ => return Err(Code::TooLarge),
+        };
+        while wanted > 0 {
+            match self.space.claim(&mut extents, wanted) {
+                0 => {
+                    self.space.give_back(&extents);
+                    return Err(Code::NoSpace);
+                }
+                claimed => wanted = wanted.saturating_sub(claimed),
+            }
+        }
+        Ok(extents)
     }
 
     /// The slot of what is at `path`, which may be the root.

@@ -10,7 +10,7 @@ use super::Flash;
 use super::data::program;
 use super::gate::data_offset;
 use super::record::{Extents, NAME_LEN_MAX, Slot};
-use super::space::Space;
+use super::space::{Space, blocks_of};
 use super::table::Table;
 
 /// What is to become a file.
@@ -21,18 +21,20 @@ pub(super) struct Upload {
     pub name: String<NAME_LEN_MAX>,
     pub conflict: Conflict,
     pub modified: Option<Timestamp>,
-    /// Bytes, where they are known.
-    pub size: Option<u32>,
     /// Bytes programmed.
     pub written: u32,
+    /// The blocks that are its own: all that it needs, where its size is known.
     pub extents: Extents,
     pub block: Block,
 }
 
+/// Blocks that an upload of unknown size takes at a time.
+const CLAIM: u16 = 16;
+
 /// The block that the next byte goes to.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Block {
-    /// To be allocated.
+    /// To be erased.
     None,
     Erasing(u16),
     Ready(u16),
@@ -57,16 +59,19 @@ impl Upload {
             };
             match self.block {
                 Block::None => {
-                    let wanted = self.blocks_wanted::<F>().max(1);
-                    let Some(block) = space.allocate(&mut self.extents, wanted) else {
-                        return Poll::Ready(Err(Code::NoSpace));
+                    let index = self.written / block_len;
+                    let Some(block) = blocks_of(&self.extents).nth(index as usize) else {
+                        if space.claim(&mut self.extents, CLAIM) == 0 {
+                            return Poll::Ready(Err(Code::NoSpace));
+                        }
+                        continue;
                     };
                     gate.begin_erase(block);
                     self.block = Block::Erasing(block);
                 }
                 // A block that cannot be erased is of no use. It stays taken until the next mount.
                 Block::Erasing(block) if gate.has_failed(block) => {
-                    self.leave_last();
+                    self.leave_block::<F>(space);
                     self.block = Block::None;
                 }
                 Block::Erasing(block) => self.block = Block::Ready(block),
@@ -79,7 +84,7 @@ impl Upload {
                         Ok(true) => {}
                         // Likewise; but what it had taken is lost with it.
                         Ok(false) | Err(_) => {
-                            self.leave_last();
+                            self.leave_block::<F>(space);
                             return Poll::Ready(Err(Code::Io));
                         }
                     }
@@ -92,24 +97,13 @@ impl Upload {
         }
     }
 
-    /// Blocks that it still needs, as far as its size is known.
-    pub(super) fn blocks_wanted<F: Flash>(&self) -> u16 {
-        self.blocks_up_to::<F>(self.size.unwrap_or(0))
-    }
-
-    /// Blocks that it still needs for the bytes before `end`.
-    pub(super) fn blocks_up_to<F: Flash>(&self, end: u32) -> u16 {
-        let blocks = end.div_ceil(F::ERASE_SIZE as u32);
-        let taken = self.extents.iter().fold(0_u32, |sum, extent| sum + u32::from(extent.len));
-        u16::try_from(blocks.saturating_sub(taken)).unwrap_or(u16::MAX)
-    }
-
-    fn leave_last(&mut self) {
+    /// Parts with the block that the next byte would go to, and with what is behind it.
+    fn leave_block<F: Flash>(&mut self, space: &mut Space) {
+        let used = (self.written / F::ERASE_SIZE as u32) as u16;
+        space.truncate(&mut self.extents, used.saturating_add(1));
         if let Some(last) = self.extents.last_mut() {
             last.len = last.len.saturating_sub(1);
-            if last.len == 0 {
-                self.extents.pop();
-            }
         }
+        self.extents.retain(|extent| extent.len > 0);
     }
 }

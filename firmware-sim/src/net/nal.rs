@@ -113,12 +113,7 @@ impl<F: Frames> TcpClientStack for &Stack<'_, F> {
 
     /// What was written is still sent, by later turns of the stack.
     fn close(&mut self, socket: Socket) -> Result<(), Error> {
-        self.with(|stack| match socket.0 {
-            Role::Fresh { index, .. } | Role::Connection { index } => {
-                stack.sockets.close(index, stack.now);
-            }
-            Role::Listener { port } => stack.sockets.close_listener(port, stack.now),
-        });
+        self.leave(&socket);
         Ok(())
     }
 }
@@ -167,6 +162,16 @@ impl Socket {
 }
 
 impl<F: Frames> Stack<'_, F> {
+    /// The socket is not used any more.
+    pub(super) fn leave(&self, socket: &Socket) {
+        self.with(|stack| match socket.0 {
+            Role::Fresh { index, .. } | Role::Connection { index } => {
+                stack.sockets.close(index, stack.now);
+            }
+            Role::Listener { port } => stack.sockets.close_listener(port, stack.now),
+        });
+    }
+
     /// Whether `receive` would give something at once, be it an end or an error.
     pub(super) fn is_readable(&self, socket: &Socket) -> bool {
         let Ok(index) = socket.connection() else { return true };

@@ -20,6 +20,9 @@ const ADDRESSES_MAX: usize = 2;
 /// Frames each way in one turn, so that a flood of them leaves time for other things.
 const TURN_FRAMES_MAX: usize = 32;
 
+/// How long a DHCP server has to answer: not long, since it may have started after the device.
+const DISCOVER_TIMEOUT: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(2);
+
 /// The first of the ports that nobody listens on, as IANA divides them.
 const DYNAMIC_PORT_FIRST: u16 = 49_152;
 
@@ -126,7 +129,13 @@ impl<'m, F: Frames> Stack<'m, F> {
                 set_gateway(&mut interface, gateway);
                 None
             }
-            Address::Dhcp => Some(sockets.set.add(dhcpv4::Socket::new())),
+            Address::Dhcp => {
+                let mut dhcp = dhcpv4::Socket::new();
+                let mut retries = dhcpv4::RetryConfig::default();
+                retries.discover_timeout = DISCOVER_TIMEOUT;
+                dhcp.set_retry_config(retries);
+                Some(sockets.set.add(dhcp))
+            }
         };
         // The top bits of a product with an odd constant that has no pattern: seeds that follow
         // one another give ports far apart.

@@ -51,7 +51,9 @@ impl From<nb::Error<Error>> for ConnectionError {
 ///
 /// Its calls never wait: [their tick](kift_core::driver) is nought. A round of sessions over such
 /// connections waits in one place, after a turn of the stack.
-pub struct Connection<'s, 'm, F> {
+///
+/// It closes when it is dropped. What was written is still sent, by later turns of the stack.
+pub struct Connection<'s, 'm, F: Frames> {
     stack: &'s Stack<'m, F>,
     socket: Socket,
 }
@@ -61,15 +63,15 @@ impl<'s, 'm, F: Frames> Connection<'s, 'm, F> {
     pub const fn new(stack: &'s Stack<'m, F>, socket: Socket) -> Self {
         Self { stack, socket }
     }
+}
 
-    /// Closes the connection. What was written is still sent, by later turns of the stack.
-    pub fn close(mut self) {
-        // A socket of this stack can always be closed.
-        let _ = self.stack.close(self.socket);
+impl<F: Frames> Drop for Connection<'_, '_, F> {
+    fn drop(&mut self) {
+        self.stack.leave(&self.socket);
     }
 }
 
-impl<F> ErrorType for Connection<'_, '_, F> {
+impl<F: Frames> ErrorType for Connection<'_, '_, F> {
     type Error = ConnectionError;
 }
 

@@ -8,7 +8,7 @@ use std::string::String;
 use std::time::Duration;
 use std::vec::Vec;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgGroup, Parser, Subcommand};
 
 use super::target::Target;
 use super::units::{rate, share, size, small_size, time};
@@ -80,13 +80,13 @@ pub(super) struct Board {
 
 /// Network.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Network")]
+#[command(next_help_heading = "Network", group(ArgGroup::new("interface").required(true)))]
 pub(super) struct Network {
     /// Make a network namespace with a TAP interface, and enter it
-    #[arg(long, required_unless_present = "tap")]
+    #[arg(long, group = "interface")]
     pub(super) netns: bool,
     /// Use this TAP interface
-    #[arg(long, value_name = "NAME", conflicts_with = "netns")]
+    #[arg(long, value_name = "NAME", group = "interface")]
     pub(super) tap: Option<String>,
     /// The device's address with its prefix length, or dhcp; may be repeated
     #[arg(long, value_name = "CIDR", default_values = ["192.168.69.2/24", "fd00:6b69::2/64"])]

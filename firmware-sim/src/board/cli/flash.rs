@@ -37,7 +37,11 @@ pub(super) fn run(command: Flash) -> Result<()> {
 
 /// What an image holds, looked at in a copy: a mount would count as a boot.
 fn copy_of(image: &Path) -> Result<Shelf> {
-    Shelf::mount(Nor::from_image(&read(image)?, Times::NONE)).with_context(|| shown(image))
+    Shelf::mount(Nor::from_image(&cells_of(image)?, Times::NONE)).with_context(|| shown(image))
+}
+
+fn cells_of(image: &Path) -> Result<Vec<u8>> {
+    Ok(Nor::open(image, Times::NONE)?.image().to_vec())
 }
 
 fn mount(image: &Path) -> Result<Shelf> {
@@ -159,7 +163,7 @@ fn cut(image: &Path, name: &str, contents: &[u8], nth: u64, seed: u64) -> Result
 
 /// Cuts the power in every operation of a store, each time in a copy of the image.
 fn cut_everywhere(image: &Path, name: &str, contents: &[u8], seed: u64) -> Result<()> {
-    let cells = read(image)?;
+    let cells = cells_of(image)?;
     let before = root_of(&mut copy_of(image)?, name)?;
     let mut found = BTreeMap::new();
     for nth in 1.. {

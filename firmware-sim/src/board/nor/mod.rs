@@ -24,9 +24,9 @@ use embedded_storage::nor_flash::{
     check_erase, check_read, check_write,
 };
 
+use crate::board::rng::Rng;
 use crate::flash::Flash;
 use image::Image;
-use tear::Rng;
 
 /// Bytes that are erased together.
 pub const BLOCK_LEN: usize = 4096;

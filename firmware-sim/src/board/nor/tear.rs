@@ -1,37 +1,6 @@
 //! What programming does to a page, and what is left of a page or block where the power goes.
 
-/// SplitMix64: the same seed tears in the same way.
-#[derive(Debug, Clone)]
-pub(super) struct Rng(u64);
-
-impl Rng {
-    pub(super) const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    const fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    const fn byte(&mut self) -> u8 {
-        self.bits() as u8
-    }
-
-    const fn below(&mut self, end: usize) -> usize {
-        (self.bits() % end as u64) as usize
-    }
-
-    /// Makes `bytes` anything.
-    pub(super) fn fill(&mut self, bytes: &mut [u8]) {
-        for part in bytes.chunks_mut(8) {
-            part.copy_from_slice(&self.bits().to_le_bytes()[..part.len()]);
-        }
-    }
-}
+use crate::board::rng::Rng;
 
 /// Clears the bits that are 0 in `wanted`.
 pub(super) fn program_all(stored: &mut [u8], wanted: &[u8]) {
