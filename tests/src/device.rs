@@ -41,23 +41,7 @@ const PRELUDE: &str = r#"
 /// Where it cannot be built.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let profile_dir = machine::program().parent().expect("a program lies in a directory");
-        let target = profile_dir.parent().expect("a profile's directory lies in the target's");
-        let profile = match profile_dir.file_name().and_then(OsStr::to_str) {
-            Some("debug") | None => "dev",
-            Some(profile) => profile,
-        };
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--package", "kift-firmware-sim", "--profile", profile])
-            .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")])
-            .arg("--target-dir")
-            .arg(target)
-            .output()
-            .expect("cargo runs");
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        profile_dir.join("kift-firmware-sim")
-    })
+    PROGRAM.get_or_init(|| machine::build("kift-firmware-sim"))
 }
 
 /// A place for a device: its flash image, and the files of the peer beside it.

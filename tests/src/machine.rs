@@ -27,25 +27,28 @@ const GLANCE: Duration = Duration::from_millis(1);
 /// Where it cannot be built.
 pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        // TARGET/PROFILE/deps/this
-        let this = std::env::current_exe().expect("a test has a program");
-        let profile_dir = this.ancestors().nth(2).expect("cargo puts tests into deps");
-        let target = profile_dir.parent().expect("a profile's directory lies in the target's");
-        let profile = match profile_dir.file_name().and_then(OsStr::to_str) {
-            Some("debug") | None => "dev",
-            Some(profile) => profile,
-        };
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--package", "kift", "--bin", "kift", "--profile", profile])
-            .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")])
-            .arg("--target-dir")
-            .arg(target)
-            .output()
-            .expect("cargo runs");
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        profile_dir.join("kift")
-    })
+    PROGRAM.get_or_init(|| build("kift"))
+}
+
+/// Builds the program of a package that has its name, as this test was built, and gives its path.
+pub(crate) fn build(package: &str) -> PathBuf {
+    // TARGET/PROFILE/deps/this
+    let this = std::env::current_exe().expect("a test has a program");
+    let profile_dir = this.ancestors().nth(2).expect("cargo puts tests into deps");
+    let target = profile_dir.parent().expect("a profile's directory lies in the target's");
+    let profile = match profile_dir.file_name().and_then(OsStr::to_str) {
+        Some("debug") | None => "dev",
+        Some(profile) => profile,
+    };
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--package", package, "--bin", package, "--profile", profile])
+        .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")])
+        .arg("--target-dir")
+        .arg(target)
+        .output()
+        .expect("cargo runs");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    profile_dir.join(package)
 }
 
 /// Waits until `happened`.

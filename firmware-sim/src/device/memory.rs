@@ -94,6 +94,8 @@ impl<
     ///
     /// # Errors
     /// [`BootError`]. The flash may be formatted and the boot tried again.
+    // What a boot takes of the stack is given back before the tasks begin.
+    #[inline(never)]
     pub fn boot(
         &'static self,
         frames: F,

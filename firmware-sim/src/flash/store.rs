@@ -120,6 +120,7 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
     ///
     /// # Errors
     /// [`MountError::Geometry`] or [`MountError::Io`].
+    #[inline(never)]
     pub fn format(flash: &mut F) -> Result<(), MountError> {
         blocks_of(flash)?;
         let (gate, entry) = Gate::format(flash).map_err(|_| MountError::Io)?;
@@ -136,6 +137,8 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
     ///
     /// # Errors
     /// [`MountError`]; nothing is changed on a flash that holds no store of this version.
+    // What a mount takes of the stack is given back before anything else is done.
+    #[inline(never)]
     pub fn mount(mut flash: F) -> Result<Self, MountError> {
         let blocks = blocks_of(&mut flash)?;
         let mut table = Table::new(Gate::open(flash)?).ok_or(MountError::Geometry)?;

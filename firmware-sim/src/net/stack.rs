@@ -1,6 +1,7 @@
 //! The stack: its memory, its addresses, and the turns that it is given.
 
 use core::cell::RefCell;
+use core::mem::MaybeUninit;
 use core::net::IpAddr;
 
 use heapless::Vec;
@@ -32,9 +33,11 @@ const DYNAMIC_PORT_FIRST: u16 = 49_152;
 #[derive(Debug)]
 pub struct Memory<'m, const SOCKETS: usize, const SLOTS: usize, const BUFFER: usize> {
     frames: FrameMemory,
-    slots: [SocketStorage<'m>; SLOTS],
-    entries: [Entry; SOCKETS],
     buffers: [[[u8; BUFFER]; 2]; SOCKETS],
+    // Written at the start: as a constant it is not all zero, and would take all of this into the
+    // image.
+    slots: MaybeUninit<[SocketStorage<'m>; SLOTS]>,
+    entries: MaybeUninit<[Entry; SOCKETS]>,
 }
 
 impl<const SOCKETS: usize, const SLOTS: usize, const BUFFER: usize>
@@ -46,9 +49,9 @@ impl<const SOCKETS: usize, const SLOTS: usize, const BUFFER: usize>
         const { assert!(SLOTS == SOCKETS + 1 && BUFFER > 0) };
         Self {
             frames: FrameMemory::new(),
-            slots: [const { SocketStorage::EMPTY }; SLOTS],
-            entries: [Entry::NEW; SOCKETS],
             buffers: [[[0; BUFFER]; 2]; SOCKETS],
+            slots: MaybeUninit::uninit(),
+            entries: MaybeUninit::uninit(),
         }
     }
 }
@@ -115,7 +118,9 @@ impl<'m, F: Frames> Stack<'m, F> {
         now: Instant,
     ) -> Self {
         let mut phy = Phy::new(&mut memory.frames, frames, BUFFER);
-        let mut sockets = Sockets::new(&mut memory.slots, &mut memory.buffers, &mut memory.entries);
+        let slots = memory.slots.write([const { SocketStorage::EMPTY }; SLOTS]);
+        let entries = memory.entries.write([Entry::NEW; SOCKETS]);
+        let mut sockets = Sockets::new(slots, &mut memory.buffers, entries);
         // The lowest bit of the first byte would make it the address of a group.
         let [first, rest @ ..] = config.mac;
         let [a, b, c, d, e] = rest;
