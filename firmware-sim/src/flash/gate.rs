@@ -17,7 +17,12 @@ pub(super) struct Gate<F> {
     erasing: Erasing,
     /// The block of data whose erase failed last.
     failed: Option<u16>,
+    /// Erases for which the table's operation may yet be dropped: see [`NorFlash::erase`].
+    drops_left: u8,
 }
+
+/// Erases for which an operation of the table may be dropped.
+const DROPS_MAX: u8 = 2;
 
 #[derive(Debug, Clone, Copy)]
 enum Erasing {
@@ -53,7 +58,7 @@ impl<F: Flash> Gate<F> {
             }
             None => {}
         }
-        Ok(Self { flash, journal, erasing: Erasing::Nothing, failed: None })
+        Ok(Self { flash, journal, erasing: Erasing::Nothing, failed: None, drops_left: 0 })
     }
 
     /// Erases journal and table. The entry is to be struck out when the table is begun: until then
@@ -63,7 +68,7 @@ impl<F: Flash> Gate<F> {
         let mut journal = Journal::begin(&mut flash)?;
         let entry = journal.announce(&mut flash, Unfinished::Format)?;
         (1..DATA_BLOCK).try_for_each(|block| erase(&mut flash, block))?;
-        Ok((Self { flash, journal, erasing: Erasing::Nothing, failed: None }, entry))
+        Ok((Self { flash, journal, erasing: Erasing::Nothing, failed: None, drops_left: 0 }, entry))
     }
 
     /// Waits for the erase that goes on. To be called before anything else.
@@ -103,6 +108,11 @@ impl<F: Flash> Gate<F> {
     /// The flash, while nothing goes on.
     pub(super) fn flash(&mut self) -> &mut F {
         &mut self.flash
+    }
+
+    /// An operation of the table is done.
+    pub(super) const fn complete(&mut self) {
+        self.drops_left = DROPS_MAX;
     }
 
     /// Begins to erase a page of the table, and announces it before.
@@ -152,9 +162,7 @@ impl<F: Flash> ErrorType for Gate<F> {
     type Error = F::Error;
 }
 
-/// As the table sees it. Nothing ever waits: an erase that goes on never comes back, so whoever
-/// polls drops the operation and does it anew after [`settle`](Gate::settle). The table takes up
-/// where it was, since what it had written is still there; its caches know that they may be wrong.
+/// As the table sees it.
 impl<F: Flash> ReadNorFlash for Gate<F> {
     const READ_SIZE: usize = F::READ_SIZE;
 
@@ -172,10 +180,31 @@ impl<F: Flash> NorFlash for Gate<F> {
     const ERASE_SIZE: usize = F::ERASE_SIZE;
 
     /// Erases the page at `from`: the table never erases more than one.
+    ///
+    /// While that goes on it does not come back, so whoever polls drops the operation and does it
+    /// anew after [`settle`](Gate::settle). The table takes up where it was, since what it had
+    /// written is still there, and its caches know that they may be wrong. Only of a repair it does
+    /// not: dropped in the middle it begins again with the same erase. So an operation is dropped
+    /// for a few erases, and then they are waited for.
     async fn erase(&mut self, from: u32, _to: u32) -> Result<(), F::Error> {
-        match self.begin_page_erase(from) {
-            Poll::Ready(result) => result,
-            Poll::Pending => pending().await,
+        loop {
+            match self.begin_page_erase(from) {
+                Poll::Ready(result) => return result,
+                Poll::Pending => {}
+            }
+            if let Some(left) = self.drops_left.checked_sub(1) {
+                self.drops_left = left;
+                return pending().await;
+            }
+            let is_page = matches!(self.erasing, Erasing::Page(_));
+            loop {
+                match self.settle() {
+                    Poll::Ready(Ok(())) if is_page => return Ok(()),
+                    Poll::Ready(Ok(())) => break,
+                    Poll::Ready(Err(error)) => return Err(error),
+                    Poll::Pending => core::hint::spin_loop(),
+                }
+            }
         }
     }
 

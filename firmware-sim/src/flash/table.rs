@@ -61,7 +61,9 @@ impl<F: Flash> Table<F> {
     pub(super) fn get(&mut self, slot: Slot) -> Outcome<Option<Record<'_>>> {
         ready!(self.gate())?;
         let Self { map, scratch } = self;
-        match ready!(once(map.fetch_item(scratch, &slot)))? {
+        let item = ready!(once(map.fetch_item(scratch, &slot)));
+        map.flash().complete();
+        match item? {
             Some(Item::Record(record)) => Poll::Ready(Ok(Some(record))),
             Some(Item::Volume(_)) | None => Poll::Ready(Ok(None)),
         }
@@ -78,13 +80,17 @@ impl<F: Flash> Table<F> {
     fn store(&mut self, slot: Slot, item: &Item<'_>) -> Outcome<()> {
         ready!(self.gate())?;
         let Self { map, scratch } = self;
-        once(map.store_item(scratch, &slot, item))
+        let stored = ready!(once(map.store_item(scratch, &slot, item)));
+        map.flash().complete();
+        Poll::Ready(stored)
     }
 
     pub(super) fn remove(&mut self, slot: Slot) -> Outcome<()> {
         ready!(self.gate())?;
         let Self { map, scratch } = self;
-        once(map.remove_item(scratch, &slot))
+        let removed = ready!(once(map.remove_item(scratch, &slot)));
+        map.flash().complete();
+        Poll::Ready(removed)
     }
 
     /// Tells every item, an earlier one of a slot before a later one. Does not come to an end before
