@@ -54,9 +54,16 @@ pub fn put(
     data: &[u8],
     conflict: Conflict,
 ) -> Result<u32, Code> {
-    let put = request(name, Some(data.len() as u64), conflict);
-    let place = path(name)?;
-    complete(|| store.begin(REQUEST, place, &put))?;
+    upload(store, &request(name, Some(data.len() as u64), conflict), data)
+}
+
+/// Uploads `data` as `put` says, and gives the suffix.
+///
+/// # Errors
+/// The store's; the upload is then aborted, as a session does.
+pub fn upload(store: &mut impl Store, put: &Put<'_>, data: &[u8]) -> Result<u32, Code> {
+    let place = path(put.path)?;
+    complete(|| store.begin(REQUEST, place, put))?;
     write(store, 0, data)?;
     complete(|| store.commit(REQUEST, data.len() as u64, digest(data)))
 }

@@ -132,13 +132,15 @@ fn summary(tree: &Tree) -> String {
 fn cut_everywhere(before: &Nor, steps: &[Step]) {
     let image = before.image();
     let trees = trees(image, steps);
-    let mut whole = Nor::from_image(image, Times::NONE);
-    assert_eq!(run(&mut whole, steps), steps.len());
-    assert_eq!(whole.stats().violations, 0, "a bit was to be set without an erase");
-    let operations = whole.operations();
+    let [operations, _] = [0, 2].map(|polls| {
+        let mut whole = Nor::from_image(image, Times::polls(polls));
+        whole.cut_after(OPERATIONS_MAX, 0);
+        assert_eq!(run(&mut whole, steps), steps.len(), "without a cut, {polls} polls an erase");
+        assert_eq!(whole.stats().violations, 0, "a bit was to be set without an erase");
+        whole.operations()
+    });
     for (cut, seed) in (1..=operations).flat_map(|cut| (0..SEEDS).map(move |seed| (cut, seed))) {
         let _case = Case(format!("cut at {cut} of {operations}, seed {seed}"));
-        // With and without waiting for erases, which takes no operation.
         let times = Times::polls((cut + seed) as u32 % 3);
         let mut nor = Nor::from_image(image, times);
         nor.cut_after(cut, seed);

@@ -21,8 +21,11 @@ pub(super) struct Gate<F> {
     drops_left: u8,
 }
 
-/// Erases for which an operation of the table may be dropped.
+/// Erases for which an operation that changes the table may be dropped.
 const DROPS_MAX: u8 = 2;
+
+/// Entries of the journal that such an operation is begun with, at least.
+const ENTRIES_SPARE: u32 = 16;
 
 #[derive(Debug, Clone, Copy)]
 enum Erasing {
@@ -110,17 +113,29 @@ impl<F: Flash> Gate<F> {
         &mut self.flash
     }
 
-    /// An operation of the table is done.
+    /// An operation that changes the table is done.
     pub(super) const fn complete(&mut self) {
         self.drops_left = DROPS_MAX;
     }
 
+    /// Makes room in the journal for an operation that changes the table, which could not be
+    /// dropped before its own erase has begun.
+    pub(super) fn prepare(&mut self) -> Poll<Result<(), F::Error>> {
+        ready!(self.settle())?;
+        if self.journal.entries_left::<F>() >= ENTRIES_SPARE {
+            return Poll::Ready(Ok(()));
+        }
+        self.flash.begin_erase(self.journal.other::<F>())?;
+        self.erasing = Erasing::Journal;
+        self.settle()
+    }
+
     /// Begins to erase a page of the table, and announces it before.
     fn begin_page_erase(&mut self, offset: u32) -> Poll<Result<(), F::Error>> {
-        if self.journal.is_full::<F>() {
-            self.flash.begin_erase(self.journal.other::<F>())?;
-            self.erasing = Erasing::Journal;
-            ready!(self.settle())?;
+        if self.journal.entries_left::<F>() == 0 {
+            // Only of a repair at the mount, which waits.
+            erase(&mut self.flash, self.journal.other::<F>() / F::ERASE_SIZE as u32)?;
+            self.journal.turn(&mut self.flash)?;
         }
         let page = (offset / F::ERASE_SIZE as u32).saturating_sub(JOURNAL_BLOCKS) as u16;
         let entry = self.journal.announce(&mut self.flash, Unfinished::Page(page))?;
@@ -187,23 +202,18 @@ impl<F: Flash> NorFlash for Gate<F> {
     /// not: dropped in the middle it begins again with the same erase. So an operation is dropped
     /// for a few erases, and then they are waited for.
     async fn erase(&mut self, from: u32, _to: u32) -> Result<(), F::Error> {
+        match self.begin_page_erase(from) {
+            Poll::Ready(result) => return result,
+            Poll::Pending => {}
+        }
+        if let Some(left) = self.drops_left.checked_sub(1) {
+            self.drops_left = left;
+            return pending().await;
+        }
         loop {
-            match self.begin_page_erase(from) {
+            match self.settle() {
                 Poll::Ready(result) => return result,
-                Poll::Pending => {}
-            }
-            if let Some(left) = self.drops_left.checked_sub(1) {
-                self.drops_left = left;
-                return pending().await;
-            }
-            let is_page = matches!(self.erasing, Erasing::Page(_));
-            loop {
-                match self.settle() {
-                    Poll::Ready(Ok(())) if is_page => return Ok(()),
-                    Poll::Ready(Ok(())) => break,
-                    Poll::Ready(Err(error)) => return Err(error),
-                    Poll::Pending => core::hint::spin_loop(),
-                }
+                Poll::Pending => core::hint::spin_loop(),
             }
         }
     }

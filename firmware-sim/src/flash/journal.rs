@@ -96,16 +96,16 @@ impl Journal {
                 next = index.saturating_add(1);
             }
             let next = if is_sound { next } else { entries::<F>() };
-            if journal.is_none_or(|journal| journal.is_full::<F>()) {
+            if journal.is_none_or(|journal| journal.entries_left::<F>() == 0) {
                 journal = Some(Self { block, next });
             }
         }
         Ok(journal.map(|journal| (journal, unfinished)))
     }
 
-    /// Whether the other block has to be erased first.
-    pub(super) fn is_full<F: NorFlash>(&self) -> bool {
-        self.next >= entries::<F>()
+    /// Announcements for which there is room before the other block has to be erased.
+    pub(super) fn entries_left<F: NorFlash>(&self) -> u32 {
+        entries::<F>().saturating_sub(self.next)
     }
 
     /// Where the other block begins.
@@ -120,7 +120,7 @@ impl Journal {
         Ok(())
     }
 
-    /// Announces, where the journal is not full.
+    /// Announces, where there is room.
     pub(super) fn announce<F: NorFlash>(
         &mut self,
         flash: &mut F,

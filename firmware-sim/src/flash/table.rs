@@ -61,9 +61,7 @@ impl<F: Flash> Table<F> {
     pub(super) fn get(&mut self, slot: Slot) -> Outcome<Option<Record<'_>>> {
         ready!(self.gate())?;
         let Self { map, scratch } = self;
-        let item = ready!(once(map.fetch_item(scratch, &slot)));
-        map.flash().complete();
-        match item? {
+        match ready!(once(map.fetch_item(scratch, &slot)))? {
             Some(Item::Record(record)) => Poll::Ready(Ok(Some(record))),
             Some(Item::Volume(_)) | None => Poll::Ready(Ok(None)),
         }
@@ -78,15 +76,20 @@ impl<F: Flash> Table<F> {
     }
 
     fn store(&mut self, slot: Slot, item: &Item<'_>) -> Outcome<()> {
-        ready!(self.gate())?;
+        ready!(self.prepare())?;
         let Self { map, scratch } = self;
         let stored = ready!(once(map.store_item(scratch, &slot, item)));
         map.flash().complete();
         Poll::Ready(stored)
     }
 
+    /// To be called before a change.
+    fn prepare(&mut self) -> Outcome<()> {
+        self.map.flash().prepare().map_err(|_| Code::Io)
+    }
+
     pub(super) fn remove(&mut self, slot: Slot) -> Outcome<()> {
-        ready!(self.gate())?;
+        ready!(self.prepare())?;
         let Self { map, scratch } = self;
         let removed = ready!(once(map.remove_item(scratch, &slot)));
         map.flash().complete();

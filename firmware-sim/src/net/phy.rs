@@ -85,7 +85,7 @@ impl<'m, F: Frames> Phy<'m, F> {
             counters: Counters::default(),
             flows: Flows::default(),
         };
-        let segment = (buffer / SEGMENTS).max(SEGMENT_MIN);
+        let segment = (buffer / SEGMENTS).max(SEGMENT_MIN).min(buffer / 2);
         let frame_len_max = segment.saturating_add(HEADERS_LEN).min(FRAME_LEN);
         Self { rx: &mut memory.rx, tx, frame_len_max }
     }
