@@ -425,6 +425,24 @@ fn blocks_that_are_worn_out_are_passed_over() {
     }
 }
 
+/// What is programmed is read back: a block may wear out between its erase and its last page.
+#[test]
+fn a_bit_that_does_not_take_is_noticed() {
+    let mut device = device(12, Times::NONE);
+    let put = flash::request("a", Some(3000), Conflict::Replace);
+    complete(|| device.handle(0).begin(REQUEST, path("a"), &put)).unwrap();
+    flash::write(&mut device.handle(0), 0, &contents(1024, 1)).unwrap();
+    let data_wear = &device.flash().wear()[OVERHEAD..];
+    let block = data_wear.iter().position(|erases| *erases > 0).unwrap();
+    device.flash().wear_out(OVERHEAD + block);
+    let written = flash::write(&mut device.handle(0), 1024, &contents(1024, 2));
+    assert_eq!(written, Err(Code::Io));
+    assert_eq!(flash::stat(&mut device.handle(0), "a"), Err(Code::NotFound));
+    let data = contents(3000, 3);
+    flash::upload(&mut device.handle(0), &put, &data).unwrap();
+    assert!(get(&mut device, "a").unwrap() == data);
+}
+
 #[test]
 fn all_blocks_of_data_wear_alike() {
     let mut device = device(30, Times::NONE);
@@ -445,7 +463,7 @@ fn all_blocks_of_data_wear_alike() {
     // Ten hold what never changes.
     let changing = &data[10..];
     let mean = changing.iter().sum::<u32>() / changing.len() as u32;
-    assert!(*changing.last().unwrap() <= 3 * mean, "{changing:?}, {mean} in the middle");
+    assert!(*changing.last().unwrap() <= 2 * mean, "{changing:?}, {mean} in the mean");
 }
 
 /// No image makes the store panic or go on for ever, whatever it makes of it.
