@@ -10,7 +10,7 @@
 //! | [`session`] | who may say what, and when: [`Requester`](session::Requester), [`Responder`](session::Responder) |
 //! | [`storage`] | the port through which a session reads and writes files |
 //! | `transfer` | chunks, credit, counts, hash |
-//! | `secure` | first flight, record protection |
+//! | [`secure`] | first flight, handshake, record protection |
 //! | `framing` | a byte stream and whole frames |
 //! | [`wire`] | bytes and values |
 //!
@@ -39,7 +39,7 @@
 mod bytes;
 pub mod driver;
 mod framing;
-mod secure;
+pub mod secure;
 pub mod session;
 pub mod storage;
 pub mod time;

@@ -15,6 +15,7 @@
 use core::fmt;
 use core::task::Poll;
 
+use crate::secure::Peer;
 use crate::session::Event;
 use crate::wire::{Code, Digest, Entry, Meta, Path, Put, Space};
 
@@ -68,6 +69,17 @@ pub trait Files {
     /// What was written for this request is worth nothing. An operation on it that is pending is
     /// not offered again; there may be nothing else.
     fn abort(&mut self, request: RequestId);
+
+    /// Whether the peer of a sealed link is welcome. Nothing else is asked of the port before this,
+    /// and a dialler has not yet said who it is. It may be pending for as long as it takes to ask a
+    /// person; the peer's own deadline goes on. Whoever does not say otherwise admits nobody.
+    ///
+    /// # Errors
+    /// Why not: a dialler is told, to a listener nothing more is said.
+    fn admit(&mut self, peer: &Peer) -> Outcome<()> {
+        let _ = peer;
+        Poll::Ready(Err(Code::Denied))
+    }
 
     /// Something happened that the application may want to know.
     fn handle_event(&mut self, event: Event<'_>) {

@@ -10,6 +10,8 @@ mod document;
 mod frames;
 #[path = "golden/messages.rs"]
 mod messages;
+#[path = "golden/sealed.rs"]
+mod sealed;
 #[path = "golden/sessions.rs"]
 mod sessions;
 #[path = "golden/tables.rs"]
@@ -18,6 +20,7 @@ mod tables;
 use document::Vectors;
 use frames::check_frames;
 use messages::{check_messages, check_rejects};
+use sealed::check_sealed;
 use sessions::{
     check_bad_frames, check_exchanges, check_flights, check_refused_hellos, check_sessions,
 };
@@ -64,6 +67,11 @@ fn exchanges_are_as_documented() {
 }
 
 #[test]
+fn sealed_links_are_as_documented() {
+    check_sealed(&Vectors::read());
+}
+
+#[test]
 fn codes_are_as_documented() {
     check_codes();
 }
@@ -99,5 +107,6 @@ fn every_vector_is_checked() {
     check_bad_frames(&vectors);
     check_refused_hellos(&vectors);
     check_exchanges(&vectors);
+    check_sealed(&vectors);
     assert_eq!(vectors.unused(), Vec::<&str>::new(), "nothing checks these");
 }

@@ -8,8 +8,8 @@
 //! and trailer are put around it.
 
 use crate::bytes;
-use crate::secure::Records;
-use crate::wire::{HEADER_LEN, Header, PREFIX_LEN};
+use crate::secure::Protect;
+use crate::wire::{HEADER_LEN, Header, PREFIX_LEN, Prefix, Record};
 
 #[derive(Debug)]
 pub(crate) struct Outbox<B> {
@@ -43,69 +43,77 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Outbox<B> {
     }
 
     /// Bytes of payload that the next frame may have; none where not even an empty one fits.
-    pub(crate) fn room(&self, records: &Records) -> Option<usize> {
+    pub(crate) fn room(&self, records: &impl Protect) -> Option<usize> {
         self.buf.as_ref().len().checked_sub(self.end + HEADER_LEN + records.trailer_len())
     }
 
     /// Where the payload of the next frame goes: at most `len` bytes.
-    pub(crate) fn payload_mut(&mut self, len: usize, records: &Records) -> &mut [u8] {
+    pub(crate) fn payload_mut(&mut self, len: usize, records: &impl Protect) -> &mut [u8] {
         let len = self.room(records).unwrap_or(0).min(len);
         let at = self.end.saturating_add(HEADER_LEN);
         bytes::part_mut(self.buf.as_mut(), at, at.saturating_add(len))
     }
 
-    /// The next frame has the first `len` bytes of its payload in place: it is to be sent.
-    pub(crate) fn finish(&mut self, header: Header, len: usize, records: &mut Records) {
+    /// The next frame has the first `len` bytes of its payload in place: it is to be sent. False
+    /// where it cannot be.
+    pub(crate) fn finish(
+        &mut self,
+        header: Header,
+        len: usize,
+        records: &mut impl Protect,
+    ) -> bool {
         let end = self.end + HEADER_LEN + len + records.trailer_len();
         let frame = bytes::part_mut(self.buf.as_mut(), self.end, end);
-        if !frame.is_empty() {
-            header.emit(frame);
-            records.seal(frame);
+        header.emit(frame);
+        let sealed = !frame.is_empty() && records.seal(frame);
+        if sealed {
             self.end = end;
         }
+        sealed
     }
 
     /// Queues a frame whose payload `encode` writes; false where it does not fit.
     pub(crate) fn push(
         &mut self,
         header: Header,
-        records: &mut Records,
+        records: &mut impl Protect,
         encode: impl FnOnce(&mut [u8]) -> Option<usize>,
     ) -> bool {
         let Some(room) = self.room(records) else { return false };
         match encode(self.payload_mut(room, records)) {
-            Some(len) => {
-                self.finish(header, len, records);
-                true
-            }
+            Some(len) => self.finish(header, len, records),
             None => false,
         }
     }
 
-    /// Queues bytes as they are: a record of the first flight, prefix included.
-    pub(crate) fn push_raw(&mut self, prefix: crate::wire::Prefix, body: &[u8]) -> bool {
-        let end = self.end + PREFIX_LEN + body.len();
+    /// Where the body of a record of the handshake goes, behind its prefix.
+    pub(crate) fn record_mut(&mut self) -> &mut [u8] {
+        let len = self.buf.as_ref().len();
+        bytes::part_mut(self.buf.as_mut(), self.end.saturating_add(PREFIX_LEN), len)
+    }
+
+    /// The first `len` bytes of a handshake record's body are in place: it is to be sent.
+    pub(crate) fn finish_record(&mut self, len: usize) {
+        let end = self.end.saturating_add(PREFIX_LEN).saturating_add(len);
         let record = bytes::part_mut(self.buf.as_mut(), self.end, end);
-        if record.is_empty() {
-            return false;
+        if !record.is_empty() {
+            // It is far below what a prefix can say.
+            Prefix { len: len as u16, record: Record::Handshake }.emit(record);
+            self.end = end;
         }
-        prefix.emit(record);
-        bytes::copy(record.get_mut(PREFIX_LEN..).unwrap_or(&mut []), body);
-        self.end = end;
-        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secure::crc32c;
-    use crate::wire::{Kind, Prefix, Record};
+    use crate::secure::{Plain, crc32c};
+    use crate::wire::Kind;
 
     const OVERHEAD: usize = HEADER_LEN + 4;
 
-    fn records() -> Records {
-        Records::plain(crc32c)
+    fn records() -> Plain {
+        Plain::new(crc32c)
     }
 
     /// Queues a frame with `payload`; false where it does not fit.
@@ -165,7 +173,7 @@ mod tests {
         assert!(push(&mut outbox, 1, b""));
         outbox.payload_mut(5, &records()).copy_from_slice(b"chunk");
         let header = Header { kind: Kind::Data, request: 2, index: 3 };
-        outbox.finish(header, 4, &mut records());
+        assert!(outbox.finish(header, 4, &mut records()));
         let frame = &outbox.unsent()[OVERHEAD..];
         assert_eq!(Header::parse(frame), Some(header));
         assert_eq!(&frame[HEADER_LEN..frame.len() - 4], b"chun");
@@ -174,12 +182,13 @@ mod tests {
     }
 
     #[test]
-    fn records_of_the_first_flight_go_as_they_are() {
+    fn records_of_the_handshake_go_as_they_are() {
         let mut outbox = Outbox::new([0; 16]);
-        let prefix = Prefix { len: 3, record: Record::Handshake };
-        assert!(outbox.push_raw(prefix, b"abc"));
+        bytes::copy(outbox.record_mut(), b"abc");
+        outbox.finish_record(3);
         assert_eq!(outbox.unsent(), [3, 0, 1, 0, b'a', b'b', b'c']);
-        assert!(!outbox.push_raw(prefix, b"ten bytes!"));
+        assert_eq!(outbox.record_mut().len(), 5);
+        outbox.finish_record(6);
         assert_eq!(outbox.unsent().len(), 7);
     }
 }

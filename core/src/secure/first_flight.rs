@@ -5,7 +5,8 @@
 //! listener  | 'K' 'I' 'F' 'T' | major | minor | suite chosen | reason, 0 = welcome | key exchange |
 //! ```
 
-use crate::wire::{Code, Prefix, Record};
+use crate::bytes;
+use crate::wire::{Code, PREFIX_LEN};
 
 /// The version of the protocol that is spoken: other majors do not understand each other.
 pub const VERSION_MAJOR: u8 = 1;
@@ -17,84 +18,105 @@ pub(crate) const FIRST_FLIGHT_LEN: usize = 8;
 
 const MAGIC: [u8; 4] = *b"KIFT";
 
-/// A set of suites: bit `i` is suite `i`.
+/// How a link is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Suites(pub(crate) u8);
-
-impl Suites {
-    /// Suite 0: checksums, no secrecy, no identities.
-    pub(crate) const PLAIN: Self = Self(1);
+#[repr(u8)]
+pub(crate) enum Suite {
+    /// Checksums, no secrecy, no identities.
+    Plain = 0,
+    /// Noise XX with ChaCha20-Poly1305.
+    #[cfg(feature = "noise")]
+    ChaChaPoly = 1,
+    /// Noise XX with AES-256-GCM.
+    #[cfg(feature = "noise")]
+    AesGcm = 2,
+    /// Noise XXpsk3 with ChaCha20-Poly1305.
+    #[cfg(feature = "noise")]
+    Pairing = 4,
 }
 
-/// Why a first flight is answered by a refusal, or ends the link.
+impl Suite {
+    /// This suite as a set.
+    pub(crate) const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// Why a handshake ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Refusal(pub(crate) Code);
+pub(crate) enum Refusal {
+    /// The peer is not what this end can speak with, or says that itself.
+    Peer(Code),
+    /// What came is not what it must be.
+    Message(Code),
+}
 
 /// What either end says first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FirstFlight {
     pub(crate) major: u8,
     pub(crate) minor: u8,
-    /// Dialler: the suites offered. Listener: the number of the one chosen.
+    /// Dialler: the suites offered, bit `i` for suite `i`. Listener: the number of the one chosen.
     pub(crate) suites: u8,
     /// Listener: 0, or a [`Code`].
     pub(crate) reason: u8,
 }
 
 impl FirstFlight {
-    /// What the dialler of a plain link says.
-    pub(crate) const fn offer() -> Self {
-        Self { major: VERSION_MAJOR, minor: VERSION_MINOR, suites: Suites::PLAIN.0, reason: 0 }
+    const fn of_this_version(suites: u8, reason: u8) -> Self {
+        Self { major: VERSION_MAJOR, minor: VERSION_MINOR, suites, reason }
     }
 
-    /// What the listener says to `offer`, and whether the link goes on.
-    pub(crate) fn answer(offer: Self) -> (Self, Result<(), Refusal>) {
-        let verdict = if offer.major != VERSION_MAJOR || offer.reason != 0 {
-            Err(Refusal(Code::Incompatible))
-        } else if offer.suites & Suites::PLAIN.0 == 0 {
-            Err(Refusal(Code::PlainOnly))
-        } else {
-            Ok(())
-        };
-        (Self::reply(verdict), verdict)
+    /// A dialler's offer of a set of suites.
+    pub(crate) const fn offer(suites: u8) -> Self {
+        Self::of_this_version(suites, 0)
     }
 
-    /// A listener's reply.
-    pub(crate) fn reply(verdict: Result<(), Refusal>) -> Self {
-        let reason = match verdict {
-            Ok(()) => 0,
-            Err(Refusal(code)) => code.into(),
-        };
-        Self { major: VERSION_MAJOR, minor: VERSION_MINOR, suites: 0, reason }
+    /// A listener's choice.
+    pub(crate) const fn welcome(suite: Suite) -> Self {
+        Self::of_this_version(suite as u8, 0)
     }
 
-    /// Whether the dialler may go on after this reply.
-    pub(crate) fn accept(self) -> Result<(), Refusal> {
+    /// A listener's refusal.
+    pub(crate) fn refusal(code: Code) -> Self {
+        Self::of_this_version(0, code.into())
+    }
+
+    /// Listener: the set of suites that were offered.
+    pub(crate) fn offered(self) -> Result<u8, Code> {
+        let legal = self.major == VERSION_MAJOR && self.reason == 0;
+        if legal { Ok(self.suites) } else { Err(Code::Incompatible) }
+    }
+
+    /// Dialler: the number of the suite that was chosen.
+    pub(crate) fn chosen(self) -> Result<u8, Refusal> {
         if self.reason != 0 {
-            Err(Refusal(Code::from(self.reason)))
-        } else if self.major != VERSION_MAJOR || self.suites != 0 {
-            Err(Refusal(Code::Incompatible))
+            Err(Refusal::Peer(Code::from(self.reason)))
+        } else if self.major != VERSION_MAJOR {
+            Err(Refusal::Peer(Code::Incompatible))
         } else {
-            Ok(())
+            Ok(self.suites)
         }
     }
 
-    /// Reads a whole handshake record.
-    pub(crate) fn parse(frame: &[u8]) -> Result<Self, Code> {
-        match frame.get(crate::wire::PREFIX_LEN..) {
-            Some(&[m0, m1, m2, m3, major, minor, suites, reason, ..])
-                if [m0, m1, m2, m3] == MAGIC =>
+    /// Reads a whole handshake record: the first flight and the key exchange behind it.
+    pub(crate) fn parse(record: &[u8]) -> Result<(Self, &[u8]), Code> {
+        match record.get(PREFIX_LEN..) {
+            Some([m0, m1, m2, m3, major, minor, suites, reason, exchange @ ..])
+                if [*m0, *m1, *m2, *m3] == MAGIC =>
             {
-                Ok(Self { major, minor, suites, reason })
+                let [major, minor, suites, reason] = [*major, *minor, *suites, *reason];
+                Ok((Self { major, minor, suites, reason }, exchange))
             }
             _ => Err(Code::Malformed),
         }
     }
 
-    /// The record's prefix and body.
-    pub(crate) fn emit(self) -> (Prefix, [u8; FIRST_FLIGHT_LEN]) {
+    /// Writes a record's body to the beginning of `body`; the rest is for the key exchange.
+    pub(crate) fn emit(self, body: &mut [u8]) -> Option<&mut [u8]> {
+        let (clear, exchange) = body.split_at_mut_checked(FIRST_FLIGHT_LEN)?;
         let [m0, m1, m2, m3] = MAGIC;
-        let body = [m0, m1, m2, m3, self.major, self.minor, self.suites, self.reason];
-        (Prefix { len: FIRST_FLIGHT_LEN as u16, record: Record::Handshake }, body)
+        bytes::copy(clear, &[m0, m1, m2, m3, self.major, self.minor, self.suites, self.reason]);
+        Some(exchange)
     }
 }

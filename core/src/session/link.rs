@@ -3,7 +3,7 @@
 
 use super::{Action, BuffersTooSmall, Config, Error, Side, Timeouts};
 use crate::framing::{Deframer, Front, Outbox};
-use crate::secure::{FirstFlight, Records, Refusal};
+use crate::secure::{FIRST_FLIGHT_LEN, FirstFlight, Peer, Refusal, Security};
 use crate::time::Instant;
 use crate::transfer::{Allowance, Window};
 use crate::wire::{
@@ -42,6 +42,11 @@ pub(super) fn room_for_requests(room: u32) -> usize {
 enum Phase {
     /// Waits for the peer's first flight.
     FirstFlight,
+    /// A listener waits for the proof of the dialler's key.
+    Proof,
+    /// The application is to say whether this peer is welcome. What the peer sent behind its proof
+    /// is not looked at.
+    Admission,
     /// Waits for the peer's hello.
     Hello,
     Open,
@@ -50,7 +55,7 @@ enum Phase {
 /// Who is to do something next, as far as deadlines go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Waiting {
-    /// This end: its storage is at work.
+    /// This end: its storage is at work, or its application thinks about the peer.
     Us,
     /// The peer owes bytes, or its room for ours.
     Peer,
@@ -61,10 +66,10 @@ pub(super) enum Waiting {
 }
 
 #[derive(Debug)]
-pub(super) struct Link<B> {
+pub(super) struct Link<B, S> {
     deframer: Deframer<B>,
     outbox: Outbox<B>,
-    records: Records,
+    security: S,
     phase: Phase,
     side: Side,
     ours: Hello,
@@ -94,8 +99,14 @@ pub(super) struct Link<B> {
     eof: bool,
 }
 
-impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
-    pub(super) fn new(role: Role, rx: B, tx: B, config: &Config) -> Result<Self, BuffersTooSmall> {
+impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Link<B, S> {
+    pub(super) fn new(
+        role: Role,
+        rx: B,
+        tx: B,
+        config: &Config,
+        security: S,
+    ) -> Result<Self, BuffersTooSmall> {
         let (rx_len, tx_len) = (rx.as_ref().len(), tx.as_ref().len());
         let fits = rx_len.min(tx_len).saturating_sub(FRAME_OVERHEAD) / CHUNK;
         if fits == 0 {
@@ -113,12 +124,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
             path_len_max: config.path_len_max.clamp(1, PATH_LEN_MAX as u16),
             name_len_max: config.name_len_max.max(1),
         };
-        let records = Records::plain(config.checksum);
         let frame_len_max = FRAME_OVERHEAD + usize::from(ours.batch) * CHUNK;
-        let mut link = Self {
-            deframer: Deframer::new(rx, frame_len_max, records.trailer_len()),
+        Ok(Self {
+            deframer: Deframer::new(rx, frame_len_max, security.trailer_len()),
             outbox: Outbox::new(tx),
-            records,
+            security,
             phase: Phase::FirstFlight,
             side: config.side,
             ours,
@@ -137,12 +147,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
             ended: None,
             farewell: None,
             eof: false,
-        };
-        if config.side == Side::Dialler {
-            link.queue_first_flight(FirstFlight::offer());
-            link.queue_hello();
-        }
-        Ok(link)
+        })
     }
 
     // Bytes in and out.
@@ -195,7 +200,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
     /// It is `now`; ends the session where a deadline has passed.
     pub(super) fn set_now(&mut self, now: Instant, waiting: Waiting) {
         self.now = now;
-        self.started.get_or_insert(now);
+        if self.started.is_none() {
+            self.started = Some(now);
+            self.begin();
+        }
         if self.touched || waiting == Waiting::Us {
             self.moved = now;
             self.touched = false;
@@ -207,7 +215,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
 
     fn deadline(&self, waiting: Waiting) -> Option<Instant> {
         if self.phase != Phase::Open {
-            return Some(self.started.unwrap_or(self.now).after(self.timeouts.handshake));
+            let since = self.started.unwrap_or(self.now);
+            // Where the application thinks about the peer, it may be a person who does.
+            return (waiting != Waiting::Us).then(|| since.after(self.timeouts.handshake));
         }
         if self.has_output() {
             return Some(self.moved.after(self.timeouts.stall));
@@ -289,18 +299,31 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
     }
 
     fn open_next(&mut self) -> Result<Opened, Error> {
+        if self.phase == Phase::Admission {
+            return Ok(Opened::Nothing);
+        }
         let Some(raw) = self.deframer.next_raw().map_err(Error::PeerMisbehaved)? else {
             return Ok(Opened::Nothing);
         };
-        if self.phase == Phase::FirstFlight {
+        if matches!(self.phase, Phase::FirstFlight | Phase::Proof) {
             if raw.record != Record::Handshake {
                 return Err(Error::PeerMisbehaved(Code::OutOfOrder));
             }
-            let flight = FirstFlight::parse(raw.frame).map_err(Error::PeerMisbehaved)?;
+            let heard = if (self.side, self.phase) == (Side::Listener, Phase::FirstFlight) {
+                let body = self.outbox.record_mut();
+                let reply = self.security.answer(raw.frame, &self.ours, body);
+                reply.map(Heard::Offer).map_err(Error::PeerMisbehaved)?
+            } else {
+                let heard = self.security.hear(raw.frame).map_err(|refusal| match refusal {
+                    Refusal::Peer(code) => Error::PeerClosed(code),
+                    Refusal::Message(code) => Error::PeerMisbehaved(code),
+                });
+                heard?.map_or(Heard::Plain, Heard::Peer)
+            };
             self.deframer.discard_raw();
-            return self.handle_first_flight(flight);
+            return self.handle_handshake(heard);
         }
-        self.records.open(raw.record, raw.frame).map_err(Error::PeerMisbehaved)?;
+        self.security.open(raw.record, raw.frame).map_err(Error::PeerMisbehaved)?;
         let front = self.deframer.open_raw().map_err(Error::PeerMisbehaved)?;
         let Header { kind, request, .. } = front.header;
         let len = front.payload.len();
@@ -316,7 +339,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
             Kind::Hello if self.phase == Phase::Hello => {
                 let hello = Hello::decode(front.payload).map_err(misbehaved)?;
                 self.deframer.take_opened();
-                self.handle_hello(hello)
+                self.take_hello(hello)?;
+                self.phase = Phase::Open;
+                Ok(Opened::Frame)
             }
             _ if self.phase != Phase::Open => Err(Error::PeerMisbehaved(Code::OutOfOrder)),
             Kind::Hello => Err(Error::PeerMisbehaved(Code::OutOfOrder)),
@@ -340,34 +365,56 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
         }
     }
 
-    fn handle_first_flight(&mut self, flight: FirstFlight) -> Result<Opened, Error> {
-        match self.side {
-            Side::Dialler => {
-                flight.accept().map_err(|Refusal(code)| Error::PeerClosed(code))?;
-                self.phase = Phase::Hello;
-            }
-            Side::Listener => {
-                let (reply, verdict) = FirstFlight::answer(flight);
-                self.queue_first_flight(reply);
-                self.phase = Phase::Hello;
-                if let Err(Refusal(code)) = verdict {
-                    self.end = Some(Err(Error::PeerMisbehaved(code)));
-                    return Ok(Opened::Nothing);
+    fn handle_handshake(&mut self, heard: Heard) -> Result<Opened, Error> {
+        match heard {
+            Heard::Offer(reply_len) => {
+                self.outbox.finish_record(reply_len);
+                self.phase = Phase::Proof;
+                if self.security.is_ready() {
+                    self.phase = Phase::Hello;
+                    self.queue_hello();
                 }
-                self.queue_hello();
+            }
+            Heard::Plain => self.phase = Phase::Hello,
+            Heard::Peer(hello) => {
+                self.take_hello(hello)?;
+                self.phase = Phase::Admission;
             }
         }
         Ok(Opened::Frame)
     }
 
-    fn handle_hello(&mut self, hello: Hello) -> Result<Opened, Error> {
+    fn take_hello(&mut self, hello: Hello) -> Result<(), Error> {
         if !hello.is_valid() || hello.role == self.ours.role {
             return Err(Error::PeerMisbehaved(Code::Incompatible));
         }
         self.theirs = hello;
         self.allowance = Allowance::new(hello.credit);
+        Ok(())
+    }
+
+    /// The peer that the application is to be asked about.
+    pub(super) fn applicant(&self) -> Option<Peer> {
+        match self.phase {
+            Phase::Admission if self.end.is_none() => self.security.peer(),
+            _ => None,
+        }
+    }
+
+    /// What the application said about it. To a listener that was found wrong nothing more is said;
+    /// a dialler is told why.
+    pub(super) fn admit(&mut self, verdict: Result<(), Code>) {
+        if let Err(code) = verdict {
+            self.fail(Error::Closed(code));
+            return;
+        }
+        if self.side == Side::Dialler {
+            match self.security.prove(&self.ours, self.outbox.record_mut()) {
+                Some(len) => self.outbox.finish_record(len),
+                None => return self.fail(Error::Closed(Code::Internal)),
+            }
+        }
         self.phase = Phase::Open;
-        Ok(Opened::Frame)
     }
 
     pub(super) fn front(&self) -> Option<Front<'_>> {
@@ -390,15 +437,28 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
 
     // Frames out.
 
-    fn queue_first_flight(&mut self, flight: FirstFlight) -> bool {
-        let (prefix, body) = flight.emit();
-        self.outbox.push_raw(prefix, &body)
+    /// The dialler speaks first.
+    fn begin(&mut self) {
+        if self.side == Side::Listener {
+            return;
+        }
+        if let Some(len) = self.security.offer(self.outbox.record_mut()) {
+            self.outbox.finish_record(len);
+        }
+        // On a sealed link the hello waits for somebody to say it to.
+        if self.security.is_ready() {
+            self.queue_hello();
+        }
     }
 
-    /// Queues why the session ends; false where that does not fit now.
+    /// Queues why the session ends; false where that does not fit now, or nobody could read it.
     fn queue_farewell(&mut self, code: Code) -> bool {
-        if self.phase == Phase::FirstFlight && self.side == Side::Listener {
-            self.queue_first_flight(FirstFlight::reply(Err(Refusal(code))))
+        if (self.side, self.phase) == (Side::Listener, Phase::FirstFlight) {
+            let fits = FirstFlight::refusal(code).emit(self.outbox.record_mut()).is_some();
+            if fits {
+                self.outbox.finish_record(FIRST_FLIGHT_LEN);
+            }
+            fits
         } else {
             self.queue_signal(0, Signal::Abort(code))
         }
@@ -406,19 +466,19 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
 
     fn queue_hello(&mut self) {
         let hello = self.ours;
-        self.outbox.push(Header::new(Kind::Hello, 0), &mut self.records, |buf| hello.encode(buf));
+        self.outbox.push(Header::new(Kind::Hello, 0), &mut self.security, |buf| hello.encode(buf));
     }
 
     pub(super) fn queue_signal(&mut self, request: u16, signal: Signal) -> bool {
         let header = Header::new(Kind::Signal, request);
-        let queued = self.outbox.push(header, &mut self.records, |buf| signal.encode(buf));
+        let queued = self.outbox.push(header, &mut self.security, |buf| signal.encode(buf));
         self.urgent |= queued;
         queued
     }
 
     pub(super) fn queue_answer(&mut self, request: u16, answer: &Answer) {
         let header = Header::new(Kind::Answer, request);
-        let queued = self.outbox.push(header, &mut self.records, |buf| answer.encode(buf));
+        let queued = self.outbox.push(header, &mut self.security, |buf| answer.encode(buf));
         debug_assert!(queued, "answers are made only where there is room for them");
         self.worked = None;
     }
@@ -426,7 +486,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
     pub(super) fn queue_close(&mut self, request: u16, close: &Close) -> bool {
         self.worked = None;
         let header = Header::new(Kind::Close, request);
-        self.outbox.push(header, &mut self.records, |buf| close.encode(buf))
+        self.outbox.push(header, &mut self.security, |buf| close.encode(buf))
     }
 
     /// Queues a control frame of at most `len` bytes of payload; false where that does not fit now.
@@ -435,12 +495,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
         request: u16,
         encode: impl FnOnce(&mut [u8]) -> Option<usize>,
     ) -> bool {
-        self.outbox.push(Header::new(Kind::Request, request), &mut self.records, encode)
+        self.outbox.push(Header::new(Kind::Request, request), &mut self.security, encode)
     }
 
     /// Bytes of payload that the next frame may have now.
     pub(super) fn room(&self) -> usize {
-        self.outbox.room(&self.records).unwrap_or(0)
+        self.outbox.room(&self.security).unwrap_or(0)
     }
 
     pub(super) fn has_room_for_answer(&self) -> bool {
@@ -448,14 +508,15 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
     }
 
     pub(super) fn payload_mut(&mut self, len: usize) -> &mut [u8] {
-        self.outbox.payload_mut(len, &self.records)
+        self.outbox.payload_mut(len, &self.security)
     }
 
     /// The payload of a data frame or page is in place.
     pub(super) fn finish_frame(&mut self, header: Header, len: usize) {
         self.allowance.spend(len);
         self.worked = None;
-        self.outbox.finish(header, len, &mut self.records);
+        let queued = self.outbox.finish(header, len, &mut self.security);
+        debug_assert!(queued, "data flow only where frames can be sealed");
     }
 
     /// Whether something waits that should be sent before more work is done.
@@ -514,6 +575,16 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Link<B> {
     pub(super) fn credit(&self) -> u64 {
         self.allowance.available()
     }
+}
+
+/// What a record of the handshake came to.
+enum Heard {
+    /// An offer, whose reply of so many bytes is in place.
+    Offer(usize),
+    /// The link is plain: hellos follow as frames.
+    Plain,
+    /// A peer that the application is to be asked about, and what it said of itself.
+    Peer(Hello),
 }
 
 enum Opened {

@@ -104,8 +104,8 @@ codes! {
     Internal = 24, "internal error";
     /// Bytes that are no frame, or a payload that is none of its kind.
     Malformed = 32, "malformed frame";
-    /// A frame whose checksum is wrong.
-    Corrupt = 33, "corrupt frame (checksum mismatch)";
+    /// A frame whose checksum or tag is wrong.
+    Corrupt = 33, "corrupt frame (checksum mismatch, or a wrong tag)";
     /// A frame that may not come now.
     OutOfOrder = 34, "frame out of order";
     /// More data than credit was granted for.
@@ -122,6 +122,9 @@ codes! {
     SealedOnly = 40, "the peer accepts sealed links only";
     /// This end takes plain links only.
     PlainOnly = 41, "the peer accepts plain links only";
+    /// A message of the handshake is not what it must be: changed on its way, made with another
+    /// pairing token, or with a key that is none.
+    HandshakeFailed = 42, "the handshake failed: it was interfered with, or the tokens differ";
 }
 
 impl core::error::Error for Code {}

@@ -1,13 +1,14 @@
 //! What a requester makes of the frames that come.
 
 use super::{Download, Due, Expect, Open, Requester, Upload};
+use crate::secure::Security;
 use crate::session::link::misbehaved;
 use crate::session::{Error, Event, Failure, Reply};
 use crate::storage::RequestId;
 use crate::transfer::{Fault, Receiver, Sender};
 use crate::wire::{Answer, CHUNK, Close, Code, FILE_SIZE_MAX, Header, Kind, Signal};
 
-impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
+impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, S> {
     pub(super) fn handle_signal(&mut self, request: u16, signal: Signal) {
         if let Signal::Abort(code) = signal {
             self.aborted = Some(code);

@@ -8,6 +8,7 @@ use super::link::{
     room_for_requests,
 };
 use super::{Action, BuffersTooSmall, Config, Error, Event, Failure, Perform, Session};
+use crate::secure::{Plain, Security};
 use crate::storage::{Files, RequestId};
 use crate::time::Instant;
 use crate::transfer::{Hasher, Receiver, Sender};
@@ -160,8 +161,8 @@ enum Due {
 /// [`Files::read`] as soon as its request was taken, a download's are written through
 /// [`Files::write`] and made permanent by [`Files::commit`].
 #[derive(Debug)]
-pub struct Requester<B, const N: usize> {
-    link: Link<B>,
+pub struct Requester<B, const N: usize, S = Plain> {
+    link: Link<B, S>,
     hasher: Hasher,
     /// The number of the request sent last.
     last: RequestId,
@@ -182,13 +183,28 @@ pub struct Requester<B, const N: usize> {
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
-    /// A session over the buffers `rx` and `tx`.
+    /// A session over the buffers `rx` and `tx`, on a plain link.
     ///
     /// # Errors
     /// [`BuffersTooSmall`].
     pub fn new(rx: B, tx: B, config: &Config) -> Result<Self, BuffersTooSmall> {
+        Self::with_security(rx, tx, config, Plain::new(config.checksum))
+    }
+}
+
+impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, S> {
+    /// A session over the buffers `rx` and `tx`, on a link that `security` protects.
+    ///
+    /// # Errors
+    /// [`BuffersTooSmall`].
+    pub fn with_security(
+        rx: B,
+        tx: B,
+        config: &Config,
+        security: S,
+    ) -> Result<Self, BuffersTooSmall> {
         Ok(Self {
-            link: Link::new(Role::Requester, rx, tx, config)?,
+            link: Link::new(Role::Requester, rx, tx, config, security)?,
             hasher: Hasher::new(),
             last: RequestId(0),
             open: Deque::new(),
@@ -343,7 +359,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
     }
 
     fn waiting(&self) -> Waiting {
-        if !matches!(self.due, Due::Nothing) || self.parked {
+        let busy = !matches!(self.due, Due::Nothing) || self.link.applicant().is_some();
+        if busy || self.parked {
             Waiting::Us
         } else if self.open.is_empty() {
             Waiting::Free
@@ -353,7 +370,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
     }
 }
 
-impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Session for Requester<B, N> {
+impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Session for Requester<B, N, S> {
     fn recv_slice(&mut self) -> &mut [u8] {
         self.link.recv_slice()
     }
@@ -411,7 +428,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Session for Requester<B, N> {
             if speaks && self.link.is_urgent() {
                 return self.link.send();
             }
-            if !self.parked && (readable || !matches!(self.due, Due::Nothing)) {
+            let due = !matches!(self.due, Due::Nothing) || self.link.applicant().is_some();
+            if !self.parked && (readable || due) {
                 return Action::Perform;
             }
             if speaks && self.link.has_output() {
@@ -429,9 +447,19 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Session for Requester<B, N> {
     }
 }
 
-impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, P: Files> Perform<P> for Requester<B, N> {
+impl<B, const N: usize, S, P> Perform<P> for Requester<B, N, S>
+where
+    B: AsRef<[u8]> + AsMut<[u8]>,
+    S: Security,
+    P: Files,
+{
     fn perform(&mut self, port: &mut P) -> Poll<()> {
         self.link.touch();
+        if let Some(peer) = self.link.applicant() {
+            let verdict = port.admit(&peer);
+            self.parked = verdict.is_pending();
+            return verdict.map(|verdict| self.link.admit(verdict));
+        }
         if let Due::Event(event) = self.due {
             self.due = Due::Nothing;
             port.handle_event(event);

@@ -1,13 +1,14 @@
 //! What a requester sends, and its operations on the port.
 
 use super::{Download, Due, Requester, Upload};
+use crate::secure::Security;
 use crate::session::link::PROGRESS_LEN;
 use crate::session::{Error, Event, Failure, Reply};
 use crate::storage::{Files, RequestId};
 use crate::wire::{CHUNK, Close, Code, Digest, Entry, Header, Kind, Path, Signal};
 use core::task::Poll;
 
-impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
+impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, S> {
     /// Queues what needs no port, and says whether the port has data to read.
     pub(super) fn prepare(&mut self) -> bool {
         if let Download::Discarding { id, .. } = self.download {

@@ -1,13 +1,14 @@
 //! What a responder makes of the frames that come.
 
 use super::{Responder, Task};
+use crate::secure::Security;
 use crate::session::link::misbehaved;
 use crate::session::{Error, Event};
 use crate::storage::RequestId;
 use crate::transfer::{Fault, Receiver};
 use crate::wire::{Answer, Close, Code, DecodeError, Header, Kind, Request, Signal};
 
-impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
+impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
     pub(super) fn handle_signal(&mut self, request: u16, signal: Signal) {
         match signal {
             Signal::Progress { received, durable } => {

@@ -5,6 +5,7 @@ mod work;
 
 use super::link::{Link, Waiting};
 use super::{Action, BuffersTooSmall, Config, Error, Event, Perform, Session};
+use crate::secure::{Plain, Security};
 use crate::storage::{RequestId, Store};
 use crate::time::Instant;
 use crate::transfer::{Hasher, Receiver, Sender};
@@ -83,8 +84,8 @@ enum Purpose {
 ///
 /// It takes requests in order, does them on a [`Store`] one operation at a time, and answers.
 #[derive(Debug)]
-pub struct Responder<B> {
-    link: Link<B>,
+pub struct Responder<B, S = Plain> {
+    link: Link<B, S>,
     hasher: Hasher,
     /// The number of the request taken last.
     last: RequestId,
@@ -101,13 +102,28 @@ pub struct Responder<B> {
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
-    /// A session over the buffers `rx` and `tx`.
+    /// A session over the buffers `rx` and `tx`, on a plain link.
     ///
     /// # Errors
     /// [`BuffersTooSmall`].
     pub fn new(rx: B, tx: B, config: &Config) -> Result<Self, BuffersTooSmall> {
+        Self::with_security(rx, tx, config, Plain::new(config.checksum))
+    }
+}
+
+impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
+    /// A session over the buffers `rx` and `tx`, on a link that `security` protects.
+    ///
+    /// # Errors
+    /// [`BuffersTooSmall`].
+    pub fn with_security(
+        rx: B,
+        tx: B,
+        config: &Config,
+        security: S,
+    ) -> Result<Self, BuffersTooSmall> {
         Ok(Self {
-            link: Link::new(Role::Responder, rx, tx, config)?,
+            link: Link::new(Role::Responder, rx, tx, config, security)?,
             hasher: Hasher::new(),
             last: RequestId(0),
             task: Task::Idle,
@@ -138,7 +154,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
 
     fn waiting(&self) -> Waiting {
         match self.task {
-            _ if self.parked => Waiting::Us,
+            _ if self.parked || self.link.applicant().is_some() => Waiting::Us,
             Task::Idle => Waiting::Idle,
             _ => Waiting::Peer,
         }
@@ -185,7 +201,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
     }
 }
 
-impl<B: AsRef<[u8]> + AsMut<[u8]>> Session for Responder<B> {
+impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Session for Responder<B, S> {
     fn recv_slice(&mut self) -> &mut [u8] {
         self.link.recv_slice()
     }
@@ -237,7 +253,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Session for Responder<B> {
             if self.link.is_urgent() {
                 return self.link.send();
             }
-            if !self.parked && (due || self.notice.is_some()) {
+            let due = due || self.notice.is_some() || self.link.applicant().is_some();
+            if !self.parked && due {
                 return Action::Perform;
             }
             if self.link.has_output() {
@@ -256,9 +273,14 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Session for Responder<B> {
     }
 }
 
-impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Store> Perform<S> for Responder<B> {
-    fn perform(&mut self, port: &mut S) -> Poll<()> {
+impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security, P: Store> Perform<P> for Responder<B, S> {
+    fn perform(&mut self, port: &mut P) -> Poll<()> {
         self.link.touch();
+        if let Some(peer) = self.link.applicant() {
+            let verdict = port.admit(&peer);
+            self.parked = verdict.is_pending();
+            return verdict.map(|verdict| self.link.admit(verdict));
+        }
         if let Some(event) = self.notice.take() {
             port.handle_event(event);
             return Poll::Ready(());

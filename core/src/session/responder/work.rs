@@ -1,6 +1,7 @@
 //! A responder's work: one operation on the port at a time.
 
 use super::{Purpose, Responder, Task};
+use crate::secure::Security;
 use crate::storage::{Outcome, Page, RequestId, Store};
 use crate::transfer::{Receiver, Sender, root};
 use crate::wire::{
@@ -9,9 +10,9 @@ use crate::wire::{
 };
 use core::task::Poll;
 
-impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
+impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
     /// The request in front, whose path was checked.
-    pub(super) fn do_request<S: Store>(&mut self, id: RequestId, port: &mut S) -> Poll<()> {
+    pub(super) fn do_request<P: Store>(&mut self, id: RequestId, port: &mut P) -> Poll<()> {
         let Some(request) = self.link.front().and_then(|f| Request::decode(f.payload).ok()) else {
             return Poll::Ready(());
         };
@@ -85,7 +86,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
         Poll::Ready(())
     }
 
-    pub(super) fn begin<S: Store>(&mut self, id: RequestId, port: &mut S) -> Poll<()> {
+    pub(super) fn begin<P: Store>(&mut self, id: RequestId, port: &mut P) -> Poll<()> {
         let Some(Ok(Request::Put(put))) = self.link.front().map(|f| Request::decode(f.payload))
         else {
             return Poll::Ready(());
@@ -111,7 +112,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
         Poll::Ready(())
     }
 
-    pub(super) fn write<S: Store>(&mut self, id: RequestId, port: &mut S) -> Poll<()> {
+    pub(super) fn write<P: Store>(&mut self, id: RequestId, port: &mut P) -> Poll<()> {
         let (Some(front), Task::Receive { receiver, .. }) = (self.link.front(), &mut self.task)
         else {
             return Poll::Ready(());
@@ -152,11 +153,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
         self.task = Task::Finish { id, close: Err(code) };
     }
 
-    pub(super) fn read<S: Store>(
+    pub(super) fn read<P: Store>(
         &mut self,
         id: RequestId,
         mut sender: Sender,
-        port: &mut S,
+        port: &mut P,
     ) -> Poll<()> {
         let len = sender.next_len(self.link.batch(), self.link.credit());
         let buf = self.link.payload_mut(len);
@@ -176,7 +177,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
         Poll::Ready(())
     }
 
-    pub(super) fn list<S: Store>(&mut self, id: RequestId, entries: u64, port: &mut S) -> Poll<()> {
+    pub(super) fn list<P: Store>(&mut self, id: RequestId, entries: u64, port: &mut P) -> Poll<()> {
         let mut page = Page::new(self.link.payload_mut(CHUNK));
         let Poll::Ready(outcome) = port.read_directory(id, &mut page) else { return Poll::Pending };
         let (len, entries) = (page.len(), entries.saturating_add(page.entries()));
@@ -191,11 +192,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
         Poll::Ready(())
     }
 
-    pub(super) fn open<S: Store>(
+    pub(super) fn open<P: Store>(
         &mut self,
         id: RequestId,
         purpose: Purpose,
-        port: &mut S,
+        port: &mut P,
     ) -> Poll<()> {
         let Some(Ok(Request::Stat { path, .. } | Request::Put(Put { path, .. }))) =
             self.link.front().map(|f| Request::decode(f.payload))
@@ -218,13 +219,13 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
         Poll::Ready(())
     }
 
-    pub(super) fn hash<S: Store>(
+    pub(super) fn hash<P: Store>(
         &mut self,
         id: RequestId,
         purpose: Purpose,
         meta: Meta,
         at: u64,
-        port: &mut S,
+        port: &mut P,
     ) -> Poll<()> {
         let room = self.link.room() / CHUNK * CHUNK;
         let left = usize::try_from(meta.size.saturating_sub(at)).unwrap_or(usize::MAX);
@@ -247,13 +248,13 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
         self.end_hash(id, purpose, meta, Ok(digest), port)
     }
 
-    pub(super) fn end_hash<S: Store>(
+    pub(super) fn end_hash<P: Store>(
         &mut self,
         id: RequestId,
         purpose: Purpose,
         meta: Meta,
         digest: Result<Digest, Code>,
-        port: &mut S,
+        port: &mut P,
     ) -> Poll<()> {
         port.close(id);
         let answer = match (purpose, digest) {
@@ -271,7 +272,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
     }
 
     /// The session is over: what is open is closed. A verified upload is committed all the same.
-    pub(super) fn clean_up<S: Store>(&mut self, port: &mut S) -> Poll<()> {
+    pub(super) fn clean_up<P: Store>(&mut self, port: &mut P) -> Poll<()> {
         match self.task {
             Task::Commit { id, size, root } => {
                 if port.commit(id, size, root).is_pending() {
