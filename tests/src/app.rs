@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::task::Poll;
 
+use kift_core::secure::Peer;
 use kift_core::session::{Event, Failure, Reply};
 use kift_core::storage::{Files, Outcome, RequestId};
 use kift_core::wire::{
@@ -217,6 +218,12 @@ pub struct App {
     pub fail_write: Option<(usize, Code)>,
     /// Commits fail.
     pub fail_commit: Option<Code>,
+    /// Peers that asked for admission.
+    pub peers: Vec<Peer>,
+    /// Why none is admitted.
+    pub turns_away: Option<Code>,
+    /// Whether it is still being thought about.
+    pub considers: bool,
     writes: usize,
 }
 
@@ -236,6 +243,9 @@ impl Default for App {
             busy: Busy::never(),
             fail_write: None,
             fail_commit: None,
+            peers: Vec::new(),
+            turns_away: None,
+            considers: false,
             writes: 0,
         }
     }
@@ -311,6 +321,14 @@ impl Files for App {
         self.busy.forget();
         self.partial.remove(&request).expect("begun and not over");
         self.aborted.push(request);
+    }
+
+    fn admit(&mut self, peer: &Peer) -> Outcome<()> {
+        if self.considers {
+            return Poll::Pending;
+        }
+        self.peers.push(*peer);
+        Poll::Ready(self.turns_away.map_or(Ok(()), Err))
     }
 
     fn handle_event(&mut self, event: Event<'_>) {

@@ -15,4 +15,5 @@ pub mod pair;
 pub mod pipe;
 pub mod raw;
 pub mod rng;
+pub mod sealed;
 pub mod serving;

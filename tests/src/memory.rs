@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::Poll;
 
+use kift_core::secure::Peer;
 use kift_core::session::Event;
 use kift_core::storage::{Files, Outcome, Page, RequestId, Store};
 use kift_core::wire::{
@@ -87,6 +88,12 @@ pub struct Memory {
     pub record: Record,
     /// Progress reports that came.
     pub progress: Vec<(RequestId, u32, u32)>,
+    /// Peers that asked for admission.
+    pub peers: Vec<Peer>,
+    /// Why none is admitted.
+    pub turns_away: Option<Code>,
+    /// Whether it is still being thought about.
+    pub considers: bool,
     open: Open,
 }
 
@@ -100,6 +107,9 @@ impl Default for Memory {
             busy: Busy::never(),
             record: Record::default(),
             progress: Vec::new(),
+            peers: Vec::new(),
+            turns_away: None,
+            considers: false,
             open: Open::Nothing,
         }
     }
@@ -280,6 +290,14 @@ impl Files for Memory {
             self.open = Open::Nothing;
         }
         self.assert_free();
+    }
+
+    fn admit(&mut self, peer: &Peer) -> Outcome<()> {
+        if self.considers {
+            return Poll::Pending;
+        }
+        self.peers.push(*peer);
+        Poll::Ready(self.turns_away.map_or(Ok(()), Err))
     }
 
     fn handle_event(&mut self, event: Event<'_>) {

@@ -19,6 +19,7 @@ use crate::link::Wire;
 use crate::memory::Memory;
 use crate::options::Options;
 use crate::rng::Rng;
+use crate::sealed::Links;
 
 /// What became of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,15 +51,15 @@ struct End {
 
 /// A requester and a responder.
 #[derive(Debug)]
-pub struct Pair {
+pub struct Pair<L: Links> {
     /// How it was set up.
     pub options: Options,
     /// The one who asks.
-    pub requester: Requester<Vec<u8>, 1024>,
+    pub requester: Requester<Vec<u8>, 1024, L::Requester>,
     /// Its application.
     pub app: App,
     /// The one who serves.
-    pub responder: Responder<Vec<u8>>,
+    pub responder: Responder<Vec<u8>, L::Responder>,
     /// Its files.
     pub store: Memory,
     /// Requester to responder.
@@ -76,18 +77,20 @@ pub struct Pair {
     rng: Rng,
 }
 
-impl Pair {
+impl<L: Links> Pair<L> {
     /// A pair whose responder serves `store`.
     #[must_use]
     pub fn new(options: Options, store: Memory) -> Self {
         let buffer = |len| vec![0; len];
         let (asks, serves) = (options.requester_buffer, options.responder_buffer);
         let wire = || Wire::new(options.capacity);
+        let Options { requester, responder, .. } = &options;
+        let (asking, serving) = L::new(requester, responder, options.seed);
         Self {
-            requester: Requester::new(buffer(asks), buffer(asks), &options.requester)
+            requester: Requester::with_security(buffer(asks), buffer(asks), requester, asking)
                 .expect("large enough"),
             app: App::default(),
-            responder: Responder::new(buffer(serves), buffer(serves), &options.responder)
+            responder: Responder::with_security(buffer(serves), buffer(serves), responder, serving)
                 .expect("large enough"),
             store,
             up: wire(),
@@ -207,6 +210,11 @@ impl Pair {
         assert_eq!(self.run([Job::Goodbye]), [Ok(Reply::Done)]);
         self.drive_to_end();
         assert_eq!(self.closed(), [Some(Ok(())), Some(Ok(()))]);
+        let told = [&self.app.peers, &self.store.peers];
+        assert_eq!(
+            told.map(|peers| peers.iter().map(|peer| peer.key).collect::<Vec<_>>()),
+            L::keys()
+        );
         self.store.assert_closed();
         self.app.assert_closed();
     }

@@ -150,13 +150,10 @@ pub const fn hello(role: Role) -> Hello {
 /// # Panics
 /// Where the bytes are no frames.
 #[must_use]
-pub fn frames(mut bytes: &[u8]) -> Vec<Frame> {
+pub fn frames(bytes: &[u8]) -> Vec<Frame> {
     let mut frames = Vec::new();
-    while !bytes.is_empty() {
-        let prefix = Prefix::parse(bytes).expect("a prefix").expect("all of it");
-        let (frame, rest) = bytes.split_at(PREFIX_LEN + usize::from(prefix.len));
-        bytes = rest;
-        if prefix.record == Record::Plain {
+    for frame in records(bytes) {
+        if frame[2] == Record::Plain as u8 {
             let (body, crc) = frame.split_at(frame.len() - 4);
             assert_eq!(crc32c(body).to_le_bytes(), crc);
             let Header { kind, request, index } = Header::parse(body).expect("a header");
@@ -165,6 +162,22 @@ pub fn frames(mut bytes: &[u8]) -> Vec<Frame> {
         }
     }
     frames
+}
+
+/// The records in what an end sent, whatever they are.
+///
+/// # Panics
+/// Where the bytes are no records.
+#[must_use]
+pub fn records(mut bytes: &[u8]) -> Vec<Vec<u8>> {
+    let mut records = Vec::new();
+    while !bytes.is_empty() {
+        let prefix = Prefix::parse(bytes).expect("a prefix").expect("all of it");
+        let (record, rest) = bytes.split_at(PREFIX_LEN + usize::from(prefix.len));
+        bytes = rest;
+        records.push(record.to_vec());
+    }
+    records
 }
 
 /// A session whose peer is the test.
@@ -230,7 +243,12 @@ impl<S, P> Held<S, P> {
 
 impl<S: Perform<P>, P> Held<S, P> {
     /// Gives the session `bytes`, drives it until it waits, and gives the frames that it sent.
-    pub fn feed(&mut self, mut bytes: &[u8]) -> Vec<Frame> {
+    pub fn feed(&mut self, bytes: &[u8]) -> Vec<Frame> {
+        frames(&self.exchange(bytes))
+    }
+
+    /// As [`feed`](Self::feed), but gives the bytes.
+    pub fn exchange(&mut self, mut bytes: &[u8]) -> Vec<u8> {
         self.drain();
         while !bytes.is_empty() && self.closed.is_none() {
             let slice = self.session.recv_slice();
@@ -244,7 +262,7 @@ impl<S: Perform<P>, P> Held<S, P> {
                 self.now += 10;
             }
         }
-        frames(&std::mem::take(&mut self.sent))
+        std::mem::take(&mut self.sent)
     }
 
     /// Sends `frames`, one after the other.

@@ -1,10 +1,10 @@
 //! The link is cut, at every byte in turn: nothing is stored by half, and nobody is told otherwise.
 
+use crate::Pair;
 use kift_core::session::{Error, Reply};
 use kift_tests::app::Job;
 use kift_tests::memory::Memory;
 use kift_tests::options::Options;
-use kift_tests::pair::Pair;
 use kift_tests::rng::{Case, contents};
 
 fn pair(put: &[u8], ask: bool) -> (Pair, usize, usize) {

@@ -1,11 +1,11 @@
 //! Silence is not waited for: each deadline, by a clock that the test moves.
 
+use crate::Pair;
 use kift_core::session::{Config, Error, Requester, Responder, Side};
 use kift_core::wire::{Code, Role, Signal};
 use kift_tests::app::{App, Job};
 use kift_tests::memory::Memory;
 use kift_tests::options::Options;
-use kift_tests::pair::Pair;
 use kift_tests::raw::{Frame, Held, first_flight, hello};
 use kift_tests::rng::contents;
 

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
+use crate::Pair;
 use kift_core::wire::{Ask, Conflict};
 use kift_tests::app::Job;
 use kift_tests::memory::Memory;
 use kift_tests::options::Options;
-use kift_tests::pair::Pair;
 use kift_tests::raw::digest;
 use kift_tests::rng::{Case, Rng, contents};
 

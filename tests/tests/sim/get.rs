@@ -1,11 +1,11 @@
 //! Downloads: ranges, and what goes wrong at either end.
 
+use crate::Pair;
 use kift_core::session::{Failure, Reply};
 use kift_core::wire::Code;
 use kift_tests::app::Job;
 use kift_tests::memory::Memory;
 use kift_tests::options::Options;
-use kift_tests::pair::Pair;
 use kift_tests::raw::digest;
 use kift_tests::rng::contents;
 

@@ -1,6 +1,7 @@
 //! Hostile peers: whatever comes, nothing panics, everything ends, and the store commits nothing
 //! that was not verified (it asserts that itself: see `kift_tests::memory`).
 
+use crate::Pair;
 use kift_core::session::{Config, Requester, Responder, Side};
 use kift_core::wire::{
     Answer, Ask, Close, Code, Conflict, Entry, Header, Hello, Kind, Meta, Path, Prefix, Put,
@@ -10,7 +11,6 @@ use kift_tests::app::{App, Job};
 use kift_tests::busy::Busy;
 use kift_tests::memory::Memory;
 use kift_tests::options::Options;
-use kift_tests::pair::Pair;
 use kift_tests::raw::{Frame, Held, digest, first_flight, frames, hello};
 use kift_tests::rng::{Case, Rng, contents};
 use proptest::collection::vec;

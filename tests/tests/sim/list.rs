@@ -1,11 +1,11 @@
 //! Listings.
 
+use crate::Pair;
 use kift_core::session::{Failure, Reply};
 use kift_core::wire::{Code, EntryKind};
 use kift_tests::app::Job;
 use kift_tests::memory::Memory;
 use kift_tests::options::Options;
-use kift_tests::pair::Pair;
 
 fn folder_of(entries: usize, name_len: usize) -> Memory {
     let mut store = Memory::default();

@@ -17,5 +17,12 @@ mod pipeline;
 mod put;
 mod room;
 mod round_trip;
+mod sealed;
 mod simple;
+mod snow;
 mod stop;
+
+/// Links are plain here. `sim_sealed` runs the same scenarios over sealed ones.
+type Pair = kift_tests::pair::Pair<kift_tests::sealed::PlainLinks>;
+
+const SEALED: bool = false;

@@ -1,12 +1,12 @@
 //! Storage that takes its time at either end.
 
+use crate::Pair;
 use kift_core::session::Reply;
 use kift_core::wire::Ask;
 use kift_tests::app::Job;
 use kift_tests::busy::Busy;
 use kift_tests::memory::Memory;
 use kift_tests::options::Options;
-use kift_tests::pair::Pair;
 use kift_tests::raw::digest;
 use kift_tests::rng::{Case, contents};
 

@@ -1,11 +1,12 @@
 //! Many requests at once: each answer belongs to its request, and what is refused disturbs nothing.
 
+use crate::Pair;
 use kift_core::session::{Failure, Reply};
 use kift_core::wire::{Code, Conflict};
 use kift_tests::app::Job;
 use kift_tests::memory::Memory;
 use kift_tests::options::Options;
-use kift_tests::pair::{Outcome, Pair};
+use kift_tests::pair::Outcome;
 use kift_tests::raw::{Frame, Held, digest, hello};
 use kift_tests::rng::{Case, Rng, contents};
 

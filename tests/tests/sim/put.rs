@@ -1,11 +1,11 @@
 //! Uploads: what is asked first, sizes that do not hold, conflicts.
 
+use crate::Pair;
 use kift_core::session::{Failure, Reply};
 use kift_core::wire::{Answer, Ask, Close, Code, Conflict, Digest, Timestamp};
 use kift_tests::app::Job;
 use kift_tests::memory::Memory;
 use kift_tests::options::Options;
-use kift_tests::pair::Pair;
 use kift_tests::raw::{Frame, Held, digest};
 use kift_tests::rng::contents;
 

@@ -1,10 +1,10 @@
 //! Every byte comes back, whatever the sizes, buffers, batches, windows and pieces.
 
+use crate::Pair;
 use kift_core::session::Reply;
 use kift_tests::app::Job;
 use kift_tests::memory::Memory;
 use kift_tests::options::Options;
-use kift_tests::pair::Pair;
 use kift_tests::raw::digest;
 use kift_tests::rng::{Case, contents};
 

@@ -1,11 +1,11 @@
 //! Requests with one answer.
 
+use crate::Pair;
 use kift_core::session::{Failure, Reply};
 use kift_core::wire::{Code, EntryKind, Meta, Timestamp};
 use kift_tests::app::Job;
 use kift_tests::memory::Memory;
 use kift_tests::options::Options;
-use kift_tests::pair::Pair;
 use kift_tests::raw::digest;
 use kift_tests::rng::contents;
 

@@ -1,12 +1,12 @@
 //! Stopping a request at every possible moment leaves a link that works.
 
+use crate::Pair;
 use kift_core::session::{Failure, Reply};
 use kift_core::wire::{Answer, Ask, Code};
 use kift_tests::app::Job;
 use kift_tests::busy::Busy;
 use kift_tests::memory::Memory;
 use kift_tests::options::Options;
-use kift_tests::pair::Pair;
 use kift_tests::raw::{Frame, Held, digest};
 use kift_tests::rng::{Case, contents};
 
