@@ -10,21 +10,22 @@ use kift_core::wire::{Ask, Code, Conflict, Digest, Put, Request, Timestamp, Tran
 use crate::bare::{any, any_text};
 use crate::world::{BUFFER_LEN, Port, Stream, any_config, any_u64, now, place};
 
-type Session = Requester<&'static mut [u8], 8>;
+type Session = Requester<&'static mut [u8], 8, crate::Link>;
 
 /// Makes the session. On its own, so that what it takes of the stack is given back: a session is
 /// made where it is returned, and then moved to its place.
 #[inline(never)]
-fn begin() -> Option<&'static mut Session> {
+fn begin(link: crate::Link) -> Option<&'static mut Session> {
     let rx: &'static mut [u8] = place!(REQUESTER_RX: [u8; BUFFER_LEN] = [0; BUFFER_LEN]);
     let tx: &'static mut [u8] = place!(REQUESTER_TX: [u8; BUFFER_LEN] = [0; BUFFER_LEN]);
-    let session = Session::new(rx, tx, &any_config()).ok()?;
+    let session = Session::with_security(rx, tx, &any_config(), link).ok()?;
     Some(place!(REQUESTER: Session = session))
 }
 
 /// Sends requests of every kind until the session is over.
+#[inline(never)]
 pub fn ask() {
-    let Some(session) = begin() else { return };
+    let Some(session) = crate::link().and_then(begin) else { return };
     let mut driver = Blocking::with_read_ready(Stream);
     loop {
         match driver.step(session, &mut Port, now()) {

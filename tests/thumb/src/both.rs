@@ -1,12 +1,15 @@
-//! A device that asks and serves, one session each.
+//! A device that asks and serves, one session each, over plain links.
 
 #![no_std]
 #![no_main]
 
 mod ask;
 mod bare;
+mod plain;
 mod serve;
 mod world;
+
+use plain::{Link, link};
 
 #[unsafe(no_mangle)]
 extern "C" fn start() -> ! {

@@ -8,6 +8,7 @@ mod bare;
 use core::fmt::{self, Write as _};
 use core::hint::black_box;
 
+use kift_core::secure::{Forged, NoEntropy, PublicKey};
 use kift_core::session::{BuffersTooSmall, Error, Failure, RequestError};
 use kift_core::storage::RequestId;
 use kift_core::wire::{Code, DecodeError, Digest, Header, Path, Prefix, suffixed};
@@ -36,6 +37,9 @@ extern "C" fn start() -> ! {
     show(&black_box(Failure::Local(code)));
     show(&black_box(DecodeError::Unknown));
     show(&BuffersTooSmall);
+    show(&NoEntropy);
+    show(&Forged);
+    show(&PublicKey(black_box([0; 32])));
     show(&RequestId(any()));
     show(&Digest(black_box([0; 32])));
     black_box(suffixed(any_text(), any()));

@@ -9,6 +9,7 @@ use core::hint::black_box;
 use core::task::Poll;
 
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write};
+use kift_core::secure::Peer;
 use kift_core::session::{Config, Event, Side};
 use kift_core::storage::{Files, Outcome, RequestId};
 use kift_core::time::Instant;
@@ -135,6 +136,11 @@ impl Files for Port {
 
     fn abort(&mut self, request: RequestId) {
         black_box(request);
+    }
+
+    fn admit(&mut self, peer: &Peer) -> Outcome<()> {
+        black_box(peer);
+        outcome(|| ())
     }
 
     fn handle_event(&mut self, event: Event<'_>) {

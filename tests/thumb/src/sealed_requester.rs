@@ -1,0 +1,18 @@
+//! A device that only asks, over sealed links.
+
+#![no_std]
+#![no_main]
+
+mod ask;
+mod bare;
+mod sealed;
+mod world;
+
+use sealed::{Link, link};
+
+#[unsafe(no_mangle)]
+extern "C" fn start() -> ! {
+    loop {
+        ask::ask();
+    }
+}
