@@ -14,6 +14,7 @@ mod first_flight;
 #[cfg(feature = "noise")]
 mod noise;
 mod plain;
+mod text;
 
 use core::fmt;
 
@@ -22,23 +23,18 @@ pub use first_flight::{VERSION_MAJOR, VERSION_MINOR};
 #[cfg(feature = "noise")]
 pub use noise::{
     Absent, ChaChaPoly, ChaChaPolyOnly, Cipher, Ciphers, Entropy, Forged, NoEntropy, Noise,
-    SecretKey, Token,
+    NotToken, SecretKey, Token,
 };
 #[cfg(feature = "aes-gcm")]
 pub use noise::{AesGcm, RustCrypto};
 pub use plain::{Checksum, Plain, crc32c};
+pub use text::{Base64, Fingerprint, NotText};
 
 use crate::wire::{Code, Hello, Record};
 
 /// The public half of an end's X25519 key: who it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PublicKey(pub [u8; 32]);
-
-impl fmt::Display for PublicKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
 
 impl fmt::Debug for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

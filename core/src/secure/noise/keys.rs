@@ -1,11 +1,15 @@
 //! Secrets, and where they come from.
 
 use core::fmt;
+use core::str::FromStr;
 
+use clatter::crypto::hash::Sha256;
+use clatter::traits::Hash as _;
 use x25519_dalek::{X25519_BASEPOINT_BYTES, x25519};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::secure::PublicKey;
+use crate::bytes;
+use crate::secure::{Fingerprint, PublicKey};
 
 /// A source of random bytes that nobody can foresee or repeat.
 pub trait Entropy {
@@ -87,9 +91,71 @@ impl fmt::Debug for SecretKey {
     }
 }
 
+impl PublicKey {
+    /// By which people compare it.
+    #[must_use]
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint(*Sha256::hash(&self.0))
+    }
+}
+
 /// What two ends share that are to be paired: at least 128 random bits, used once.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct Token(pub [u8; 32]);
+
+impl Token {
+    /// Characters of a token's text: base32, 5 random bits each.
+    pub const TEXT_LEN: usize = 26;
+
+    const ALPHABET: &'static [u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+    /// A new token, which has a text.
+    ///
+    /// # Errors
+    /// [`NoEntropy`].
+    pub fn generate(entropy: &mut impl Entropy) -> Result<Self, NoEntropy> {
+        let mut token = Self(SecretKey::generate(entropy)?.secret);
+        let (text, rest) = token.0.split_at_mut(Self::TEXT_LEN);
+        for byte in text {
+            *byte = Self::ALPHABET.get(usize::from(*byte & 31)).copied().unwrap_or(b'a');
+        }
+        rest.fill(0);
+        Ok(token)
+    }
+
+    /// The text that people carry from one end to the other; none for a token that was made
+    /// otherwise.
+    #[must_use]
+    pub fn as_text(&self) -> Option<&str> {
+        let text = core::str::from_utf8(bytes::part(&self.0, 0, Self::TEXT_LEN)).ok()?;
+        text.parse::<Self>().ok().filter(|token| token.0 == self.0).map(|_| text)
+    }
+}
+
+/// A text is no [`Token`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotToken;
+
+impl fmt::Display for NotToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a pairing token is 26 of the characters a to z and 2 to 7")
+    }
+}
+
+impl core::error::Error for NotToken {}
+
+impl FromStr for Token {
+    type Err = NotToken;
+
+    fn from_str(text: &str) -> Result<Self, NotToken> {
+        if text.len() != Self::TEXT_LEN || text.bytes().any(|c| !Self::ALPHABET.contains(&c)) {
+            return Err(NotToken);
+        }
+        let mut token = Self([0; 32]);
+        bytes::copy(&mut token.0, text.as_bytes());
+        Ok(token)
+    }
+}
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -177,6 +243,41 @@ mod tests {
             Ok(())
         });
         assert!(good.is_ok());
+    }
+
+    #[test]
+    fn tokens_have_a_text() {
+        let mut count = 0u8;
+        let token = Token::generate(&mut Source(|bytes: &mut [u8]| {
+            for byte in bytes {
+                *byte = count.wrapping_mul(5);
+                count += 1;
+            }
+            Ok(())
+        }));
+        let token = token.unwrap();
+        assert_eq!(token.as_text(), Some("afkpuz6dinsx4bglqv27ejoty5"));
+        assert_eq!(&token.0[26..], &[0; 6]);
+        let again: Token = token.as_text().unwrap().parse().unwrap();
+        assert_eq!(again.0, token.0);
+        assert_eq!(Token([0x33; 32]).as_text(), None);
+        for text in ["", "afkpuz6dinsx4bglqv27ejoty", "afkpuz6dinsx4bglqv27ejoty55"] {
+            assert_eq!(text.parse::<Token>().err(), Some(NotToken), "{text}");
+        }
+        for other in ["A", "0", "-", "8", "\0"] {
+            let text = std::format!("{other}fkpuz6dinsx4bglqv27ejoty5");
+            assert_eq!(text.parse::<Token>().err(), Some(NotToken), "{text}");
+        }
+    }
+
+    #[test]
+    fn fingerprints_are_of_sha_256() {
+        // What `printf abcdefghijklmnopqrstuvwxyz012345 | sha256sum | xxd -r -p | base64` prints.
+        let key = PublicKey(*b"abcdefghijklmnopqrstuvwxyz012345");
+        assert_eq!(
+            format!("{}", key.fingerprint()),
+            "SHA256:ZTuxJF6Cj82k+lP81aPe9b12VOZR9UtBMrc9dOZENcQ"
+        );
     }
 
     #[test]

@@ -20,7 +20,7 @@ use core::fmt;
 pub use cipher::{Absent, ChaChaPoly, ChaChaPolyOnly, Cipher, Ciphers, Forged};
 #[cfg(feature = "aes-gcm")]
 pub use cipher::{AesGcm, RustCrypto};
-pub use keys::{Entropy, NoEntropy, SecretKey, Token};
+pub use keys::{Entropy, NoEntropy, NotToken, SecretKey, Token};
 
 use super::first_flight::{FIRST_FLIGHT_LEN, FirstFlight, Refusal, Suite};
 use super::{Checksum, Peer, Plain, Protect, PublicKey};

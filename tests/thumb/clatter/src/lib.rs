@@ -19,6 +19,14 @@ pub mod bytearray {
 pub mod crypto {
     pub mod hash {
         pub struct Sha256;
+
+        impl crate::traits::Hash for Sha256 {
+            type Output = crate::bytearray::SensitiveByteArray<[u8; 32]>;
+
+            fn hash(data: &[u8]) -> Self::Output {
+                crate::bytearray::SensitiveByteArray([data.len() as u8; 32])
+            }
+        }
     }
 }
 
@@ -36,6 +44,12 @@ pub mod traits {
 
     pub trait CryptoComponent: Clone {
         fn name() -> &'static str;
+    }
+
+    pub trait Hash {
+        type Output;
+
+        fn hash(data: &[u8]) -> Self::Output;
     }
 
     pub trait Cipher: CryptoComponent {
