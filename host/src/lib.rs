@@ -3,6 +3,7 @@
 //! | module | does |
 //! | --- | --- |
 //! | [`net`] | sockets as byte streams for the core's driver |
+//! | [`secure`] | what a host brings to sealed links: ciphers, randomness
 //! | [`store`] | the served directory: the core's storage port on a file system |
 //! | [`server`] | a thread a session |
 //! | [`client`] | requests, with files of this machine at their other side |
@@ -13,5 +14,6 @@ pub mod cli;
 pub mod client;
 pub mod net;
 pub mod remote;
+pub mod secure;
 pub mod server;
 pub mod store;
