@@ -16,10 +16,14 @@ pub(super) const RESERVED: &str = ".kift";
 /// not chance.
 const LOOKUPS_MAX: u32 = 32;
 
+/// How a directory is opened.
+const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
+
 const NANOSECONDS: i64 = 1_000_000_000;
 
 /// Opens `path` beneath `dir`, through no link and into no other file system.
-pub(super) fn open_beneath(dir: &OwnedFd, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+pub(super) fn open_beneath(dir: impl AsFd, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::BENEATH
         | ResolveFlags::NO_SYMLINKS
         | ResolveFlags::NO_MAGICLINKS
@@ -27,7 +31,7 @@ pub(super) fn open_beneath(dir: &OwnedFd, path: &str, flags: OFlags) -> Result<O
     let path = if path.is_empty() { "." } else { path };
     let mut lookups = 0;
     loop {
-        match openat2(dir, path, flags, Mode::empty(), resolve) {
+        match openat2(&dir, path, flags, Mode::empty(), resolve) {
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) if lookups < LOOKUPS_MAX => lookups += 1,
             result => return result,
@@ -71,21 +75,32 @@ impl Root {
         }
     }
 
-    /// Whether `name`, in the root, is the reserved directory.
+    /// Whether `name`, at the top, is the reserved directory. A home has none: it lies beside it.
     pub(super) fn is_reserved(&self, name: &str) -> bool {
         // Which names a file system that folds case takes for one, it alone knows.
-        name == RESERVED || self.folds_case && same_file(&self.dir, name, RESERVED)
+        self.home.is_empty()
+            && (name == RESERVED
+                || self.served.folds_case && same_file(&self.served.dir, name, RESERVED))
+    }
+
+    /// Where every path begins. A home, too, is found anew each time.
+    fn top(&self) -> Result<Folder<'_>, Code> {
+        if self.home.is_empty() {
+            return Ok(Folder::Root(&self.served.dir));
+        }
+        let home = open_beneath(&self.served.dir, &self.home, DIRECTORY | OFlags::CLOEXEC);
+        home.map(Folder::Beneath).map_err(reason)
     }
 
     /// Opens what is at `path`.
     pub(super) fn open_at(&self, path: Path<'_>, flags: OFlags) -> Result<OwnedFd, Code> {
         self.guard(path)?;
-        open_beneath(&self.dir, path.as_str(), flags | OFlags::CLOEXEC).map_err(reason)
+        open_beneath(self.top()?, path.as_str(), flags | OFlags::CLOEXEC).map_err(reason)
     }
 
     /// The directory at `path`, to be listed or synced.
     pub(super) fn open_directory(&self, path: Path<'_>) -> Result<OwnedFd, Code> {
-        self.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK | OFlags::NOCTTY)
+        self.open_at(path, DIRECTORY)
     }
 
     /// The regular file at `path`, to be read.
@@ -119,7 +134,7 @@ impl Root {
         self.guard(path)?;
         match path.split() {
             (_, "") => Err(Code::BadName),
-            (Path::ROOT, name) => Ok((Folder::Root(&self.dir), name)),
+            (Path::ROOT, name) => Ok((self.top()?, name)),
             (folder, name) => Ok((Folder::Beneath(self.open_directory(folder)?), name)),
         }
     }
@@ -153,7 +168,7 @@ impl Root {
     fn kind(&self, stat: &Stat) -> Result<EntryKind, Code> {
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => Ok(EntryKind::Directory),
-            FileType::RegularFile if stat.st_nlink <= 1 || self.allow_hardlinks => {
+            FileType::RegularFile if stat.st_nlink <= 1 || self.served.allow_hardlinks => {
                 Ok(EntryKind::File)
             }
             _ => Err(Code::NotRegular),

@@ -68,6 +68,25 @@ impl Root {
         mkdirat(&folder, name, DIRECTORY_MODE).map_err(reason)?;
         sync(&folder, path)
     }
+
+    /// Makes the directories on the way to `path` that are missing, and that itself.
+    pub(super) fn make_directories(&self, path: Path<'_>) -> Result<(), Code> {
+        let ends = path.as_str().match_indices('/').map(|(end, _)| end);
+        for end in ends.chain([path.as_str().len()]) {
+            let path = Path::new(&path.as_str()[..end])?;
+            match self.find(path) {
+                Ok(_) => {}
+                // In between, somebody else may do the same.
+                Err(Code::NotFound) => match self.make_directory(path) {
+                    Ok(()) | Err(Code::Exists) => {}
+                    Err(Code::ReadOnly) => return Err(Code::NotFound),
+                    Err(code) => return Err(code),
+                },
+                Err(code) => return Err(code),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Renames, and never replaces: [`Errno::EXIST`].

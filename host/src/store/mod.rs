@@ -1,11 +1,12 @@
 //! Where a server keeps its files: one directory, and nothing outside it.
 //!
-//! [`Root`] is the served directory, shared by all connections. [`Session`] is one connection's use
-//! of it, and fills the port [`Store`](kift_core::storage::Store).
+//! [`Root`] is the served directory, or a home in it, and shared by connections. [`Session`] is one
+//! connection's use of it, and fills the port [`Store`](kift_core::storage::Store).
 //!
 //! | module | does |
 //! | --- | --- |
-//! | `root` | takes the directory: its lock, its reserved `.kift/`, what an earlier run left there |
+//! | `root` | takes the directory, and gives homes in it |
+//! | `workshop` | the reserved `.kift/`: its lock, and what an earlier run left there |
 //! | `beneath` | finds paths under the root without ever leaving it, and says what is served |
 //! | `upload` | a file on its way in: partial, sync, rename into place |
 //! | `background` | waits for a slow sync without keeping the session from its peer |
@@ -17,9 +18,10 @@
 //!
 //! What the rest relies on:
 //!
-//! - A path is looked up from the root's descriptor for every operation. Nothing keeps a descriptor
-//!   of a directory for later: it might have been renamed, moved or removed since, and an upload
-//!   would then appear elsewhere than its sender is told.
+//! - A path is looked up for every operation: the home from the root's descriptor, and the path from
+//!   the home's, out of which the kernel lets it lead nowhere. Nothing keeps a descriptor of a
+//!   directory for later: it might have been renamed, moved or removed since, and an upload would
+//!   then appear elsewhere than its sender is told.
 //! - Whatever is neither a directory nor a regular file with one link is not served, under no
 //!   operation; the option for hard links relaxes the second half.
 //! - "Done" means that it survives a power cut: contents are synced before a name is given to them,
@@ -34,9 +36,10 @@ mod session;
 mod snapshot;
 mod source;
 mod upload;
+mod workshop;
 
 #[cfg(test)]
 mod tests;
 
-pub use root::{Options, Root};
+pub use root::{Bounds, Options, Root};
 pub use session::Session;

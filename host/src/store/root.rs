@@ -1,30 +1,21 @@
-//! The served directory.
+//! The served directory, and the homes in it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result, bail};
-use kift_core::wire::{Code, FILE_SIZE_MAX, Space, TransferId};
-use rustix::fs::{
-    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, fchmod, flock, fstat, fstatvfs, mkdirat,
-    openat, unlinkat,
-};
+use kift_core::wire::{self, Code, FILE_SIZE_MAX, Space};
+use rustix::fs::{Mode, OFlags, fstatvfs, openat};
 use rustix::io::{Errno, retry_on_intr};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::beneath::{RESERVED, open_beneath, same_file};
 use super::reason::reason;
-
-/// What the names of partial uploads end in. Nothing else in `.kift/` is ever removed: it may be a
-/// later version's.
-const PARTIAL: &str = ".part";
-
-/// The file in `.kift/` that a server locks.
-const LOCK: &str = "lock";
+use super::workshop::Workshop;
 
 /// How a directory is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,20 +27,29 @@ pub struct Options {
     pub allow_hardlinks: bool,
 }
 
-/// A served directory, shared by all [`Session`](super::Session)s.
+/// How much may be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Bounds {
+    /// Bytes of the largest file.
+    pub largest: Option<u64>,
+}
+
+/// A served directory, or a home in it, for [`Session`](super::Session)s to share.
 pub struct Root {
+    pub(super) served: Arc<Served>,
+    /// Beneath the served directory; empty for that itself.
+    pub(super) home: Box<str>,
+    pub(super) bounds: Bounds,
+}
+
+/// What all homes share.
+pub(super) struct Served {
     path: PathBuf,
     pub(super) dir: OwnedFd,
     workshop: Option<Workshop>,
     pub(super) allow_hardlinks: bool,
     /// The file system takes `.KIFT` for `.kift`.
     pub(super) folds_case: bool,
-}
-
-/// The reserved directory, while this process holds its lock.
-pub(super) struct Workshop {
-    pub(super) dir: OwnedFd,
-    _lock: OwnedFd,
 }
 
 impl Root {
@@ -84,107 +84,71 @@ impl Root {
         }
         let folds_case = same_file(&fd, RESERVED, &RESERVED.to_ascii_uppercase());
         let allow_hardlinks = options.allow_hardlinks;
-        Ok(Arc::new(Self { path, dir: fd, workshop, allow_hardlinks, folds_case }))
+        let served = Served { path, dir: fd, workshop, allow_hardlinks, folds_case };
+        Ok(Arc::new(Self { served: Arc::new(served), home: "".into(), bounds: Bounds::default() }))
     }
 
-    /// Where the directory was when it was opened, for messages.
+    /// The directory at `path` as a root of its own: whoever is given that reaches nothing outside
+    /// it, and stores no more in it than `bounds` say. Directories that are missing are made.
+    ///
+    /// # Errors
+    /// `path` is not legal, is reserved, leads over a link or to something else than a directory,
+    /// or is missing where nothing is changed.
+    pub fn home(&self, path: &str, bounds: Bounds) -> Result<Arc<Self>, Code> {
+        let path = wire::Path::new(path)?;
+        if let Err(Code::NotFound) = self.open_directory(path) {
+            self.make_directories(path)?;
+        }
+        self.open_directory(path)?;
+        let home = self.within(path.as_str()).into();
+        Ok(Arc::new(Self { served: Arc::clone(&self.served), home, bounds }))
+    }
+
+    /// Where the served directory was when it was opened, for messages.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.served.path
     }
 
     /// Whether nothing may be changed.
     #[must_use]
     pub fn is_read_only(&self) -> bool {
-        self.workshop.is_none()
+        self.served.workshop.is_none()
+    }
+
+    /// `path`, as it is called beneath the served directory.
+    pub(super) fn within<'p>(&self, path: &'p str) -> Cow<'p, str> {
+        match (&*self.home, path) {
+            ("", path) => path.into(),
+            (home, "") => home.to_owned().into(),
+            (home, path) => format!("{home}/{path}").into(),
+        }
     }
 
     /// Where uploads are made, for everything that changes something.
     pub(super) fn workshop(&self) -> Result<&Workshop, Code> {
-        self.workshop.as_ref().ok_or(Code::ReadOnly)
+        self.served.workshop.as_ref().ok_or(Code::ReadOnly)
     }
 
     /// How much room there is; none where the file system does not say.
     pub(super) fn space(&self) -> Result<Option<Space>, Code> {
-        let system = fstatvfs(&self.dir).map_err(reason)?;
+        let system = fstatvfs(&self.served.dir).map_err(reason)?;
         if system.f_blocks == 0 {
             return Ok(None);
         }
         let free = system.f_bavail.saturating_mul(system.f_frsize);
         let total = system.f_blocks.saturating_mul(system.f_frsize);
-        Ok(Some(Space { free, total, file_size_max: free.min(FILE_SIZE_MAX) }))
+        let largest = self.bounds.largest.unwrap_or(FILE_SIZE_MAX);
+        Ok(Some(Space { free, total, file_size_max: free.min(largest).min(FILE_SIZE_MAX) }))
     }
 }
 
 impl fmt::Debug for Root {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Root").field("path", &self.path).finish_non_exhaustive()
+        f.debug_struct("Root")
+            .field("path", &self.served.path)
+            .field("home", &self.home)
+            .field("bounds", &self.bounds)
+            .finish_non_exhaustive()
     }
-}
-
-impl Workshop {
-    fn open(root: &OwnedFd, shown: &Path) -> Result<Self> {
-        let shown = shown.display();
-        match mkdirat(root, RESERVED, Mode::RWXU) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(error) => {
-                return Err(error).with_context(|| {
-                    format!("cannot make {shown}/{RESERVED}, where uploads are kept until they are whole (a directory that cannot be written can be served read-only)")
-                });
-            }
-        }
-        let context = || {
-            format!("cannot use {shown}/{RESERVED}, where uploads are kept until they are whole")
-        };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = open_beneath(root, RESERVED, flags).with_context(context)?;
-        let mode = Mode::from_raw_mode(fstat(&dir).with_context(context)?.st_mode);
-        let others = Mode::RWXG | Mode::RWXO;
-        if mode.intersects(others) {
-            fchmod(&dir, mode.difference(others)).with_context(context)?;
-        }
-        let flags =
-            OFlags::RDONLY | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let mode = Mode::RUSR | Mode::WUSR;
-        let lock = retry_on_intr(|| openat(&dir, LOCK, flags, mode)).with_context(context)?;
-        if !FileType::from_raw_mode(fstat(&lock).with_context(context)?.st_mode).is_file() {
-            bail!("{shown}/{RESERVED}/{LOCK} is not a regular file: remove it");
-        }
-        match retry_on_intr(|| flock(&lock, FlockOperation::NonBlockingLockExclusive)) {
-            Ok(()) => Ok(Self { dir, _lock: lock }),
-            Err(Errno::WOULDBLOCK) => bail!(
-                "{shown} is already being served by another process, which has {shown}/{RESERVED}/{LOCK} locked: \
-                 stop that one first, serve another directory, or serve this one read-only"
-            ),
-            Err(error) => Err(error).with_context(context),
-        }
-    }
-
-    /// Removes what an earlier run left unfinished, and says how many that were. None of it has a
-    /// checkpoint from which it could be continued.
-    fn remove_leftovers(&self) -> Result<u64, Errno> {
-        let mut leftovers = Vec::new();
-        for entry in Dir::read_from(&self.dir)? {
-            let entry = entry?;
-            if entry.file_name().to_bytes().ends_with(PARTIAL.as_bytes()) {
-                leftovers.push(entry.file_name().to_owned());
-            }
-        }
-        let mut removed = 0;
-        for name in leftovers {
-            match unlinkat(&self.dir, &name, AtFlags::empty()) {
-                Ok(()) => removed += 1,
-                Err(error) => warn!(?name, %error, "cannot remove a partial upload"),
-            }
-        }
-        Ok(removed)
-    }
-}
-
-/// A name for a partial that no other upload of this process has, whatever identity it claims.
-pub(super) fn partial_name(transfer: TransferId) -> String {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let id = u128::from_be_bytes(transfer.0);
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("{id:032x}-{count}{PARTIAL}")
 }

@@ -13,7 +13,7 @@ use super::snapshot::{NAMES_MAX, Snapshot};
 use super::source::Source;
 use super::upload::Upload;
 
-/// One connection's use of a [`Root`].
+/// One connection's use of a [`Root`]. The log calls paths as they are beneath the served directory.
 ///
 /// It does what it is asked at once, except that a commit of a large file is pending while it is
 /// synced. An upload left open when this is dropped is removed.
@@ -46,7 +46,7 @@ impl Session {
     /// Logs a refusal or failure.
     fn told<T>(&self, what: &str, path: &str, result: Result<T, Code>) -> Outcome<T> {
         if let Err(code) = &result {
-            warn!(peer = self.peer, ?path, %code, "{what} failed");
+            warn!(peer = self.peer, path = ?self.root.within(path), %code, "{what} failed");
         }
         Poll::Ready(result)
     }
@@ -60,7 +60,7 @@ impl Session {
         result: Result<(), Code>,
     ) -> Outcome<()> {
         if result.is_ok() {
-            info!(peer = self.peer, path = ?path.as_str(), "{done}");
+            info!(peer = self.peer, path = ?self.root.within(path.as_str()), "{done}");
         }
         self.told(what, path.as_str(), result)
     }
@@ -106,14 +106,16 @@ impl Files for Session {
             return Poll::Pending;
         };
         if let Ok(suffix) = result {
-            info!(peer = self.peer, path = ?upload.stored_path(suffix), bytes = size, "stored");
+            let path = upload.stored_path(suffix);
+            info!(peer = self.peer, path = ?self.root.within(&path), bytes = size, "stored");
         }
         self.told("store", &upload.path, result)
     }
 
     fn abort(&mut self, _request: RequestId) {
         if let Open::Upload(upload) = &self.open {
-            info!(peer = self.peer, path = ?upload.path, bytes = upload.at, "dropped an upload");
+            let path = self.root.within(&upload.path);
+            info!(peer = self.peer, ?path, bytes = upload.at, "dropped an upload");
             self.open = Open::Nothing;
         }
     }
@@ -146,7 +148,7 @@ impl Store for Session {
 
     fn close(&mut self, request: RequestId) {
         if let Open::Source(Source { path, meta, bytes, .. }) = &self.open {
-            let (bytes, size) = (*bytes, meta.size);
+            let (path, bytes, size) = (self.root.within(path), *bytes, meta.size);
             if request == self.looked {
                 debug!(peer = self.peer, %request, ?path, bytes, size, "read for its BLAKE3");
             } else if bytes == size {
@@ -162,7 +164,8 @@ impl Store for Session {
         self.looked = request;
         // Not a warning: to ask is how a peer finds out whether something is there.
         Poll::Ready(self.root.find(path).inspect_err(|code| {
-            debug!(peer = self.peer, path = ?path.as_str(), %code, "not found");
+            let path = self.root.within(path.as_str());
+            debug!(peer = self.peer, ?path, %code, "not found");
         }))
     }
 
@@ -201,13 +204,10 @@ impl Store for Session {
         replace: bool,
     ) -> Outcome<()> {
         let result = self.root.rename(from, to, replace);
+        let (path, to) = (self.root.within(from.as_str()), self.root.within(to.as_str()));
         match &result {
-            Ok(()) => {
-                info!(peer = self.peer, path = ?from.as_str(), to = ?to.as_str(), "renamed");
-            }
-            Err(code) => {
-                warn!(peer = self.peer, path = ?from.as_str(), to = ?to.as_str(), %code, "rename failed");
-            }
+            Ok(()) => info!(peer = self.peer, ?path, ?to, "renamed"),
+            Err(code) => warn!(peer = self.peer, ?path, ?to, %code, "rename failed"),
         }
         Poll::Ready(result)
     }

@@ -26,7 +26,8 @@ use super::background::Background;
 use super::beneath::{Folder, timespec};
 use super::change::{rename_new, sync};
 use super::reason::reason;
-use super::root::{Root, partial_name};
+use super::root::Root;
+use super::workshop::partial_name;
 
 /// What a stored file's permissions are before the umask. The partial has them from the start:
 /// nobody else can enter `.kift/`.
@@ -77,6 +78,7 @@ impl Upload {
         {
             return Err(reason(error));
         }
+        check_size(root, put.size.unwrap_or(0))?;
         if let Some(size) = put.size
             && root.space()?.is_some_and(|space| space.free < size)
         {
@@ -98,12 +100,14 @@ impl Upload {
         if at != self.at {
             return Err(Code::Internal);
         }
+        let end = at.saturating_add(data.len() as u64);
+        check_size(&self.partial.root, end)?;
         // What was never written reads as zeros.
         if !is_zero(data) {
             write_all(&self.partial.file, at, data).map_err(reason)?;
-            self.len = at.saturating_add(data.len() as u64);
+            self.len = end;
         }
-        self.at = at.saturating_add(data.len() as u64);
+        self.at = end;
         Ok(())
     }
 
@@ -116,7 +120,7 @@ impl Upload {
         }
         self.finish().map(|finished| {
             finished.map_err(|error| {
-                error!(path = ?self.path, %error, "an upload cannot be made durable");
+                error!(path = ?self.partial.root.within(&self.path), %error, "an upload cannot be made durable");
                 reason(error)
             })?;
             self.place()
@@ -237,6 +241,14 @@ impl Drop for Partial {
             warn!(name = self.name, %error, "cannot remove a partial upload; the next start will");
         }
     }
+}
+
+/// Refuses a file of more bytes than one may have.
+fn check_size(root: &Root, size: u64) -> Result<(), Code> {
+    if root.bounds.largest.is_some_and(|largest| size > largest) {
+        return Err(Code::TooLarge);
+    }
+    Ok(())
 }
 
 /// Gives the file its length, where it ends in a hole, and its time, and makes it durable.

@@ -1,6 +1,7 @@
 //! The store, asked as a session asks it, over directories of its own.
 
 mod changes;
+mod homes;
 mod listing;
 mod opening;
 mod refused;
@@ -17,7 +18,7 @@ use kift_core::wire::{
 };
 use tempfile::TempDir;
 
-use super::{Options, Root, Session};
+use super::{Bounds, Options, Root, Session};
 
 const REQUEST: RequestId = RequestId(1);
 const DIGEST: Digest = Digest([0; 32]);
@@ -43,7 +44,13 @@ impl Fixture {
         Self { dir, root, session }
     }
 
-    /// Where `path` is on disk.
+    /// Goes on in a session whose root is the home at `path`.
+    fn enter(&mut self, path: &str, bounds: Bounds) {
+        let home = self.root.home(path, bounds).unwrap();
+        self.session = Session::new(home, "peer".into());
+    }
+
+    /// Where `path` is on disk, beneath the served directory.
     fn at(&self, path: &str) -> PathBuf {
         self.dir.path().join(path)
     }

@@ -173,7 +173,7 @@ fn whatever_leads_out_of_the_root() {
     fs::create_dir(f.at("d")).unwrap();
     for path in ["..", "d/../..", "/", "/etc"] {
         let opened = crate::store::beneath::open_beneath(
-            &f.root.dir,
+            &f.root.served.dir,
             path,
             rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC,
         );
