@@ -1,0 +1,81 @@
+//! A file that a running server reads again when it changes.
+
+use std::time::SystemTime;
+
+use anyhow::Result;
+use tracing::{error, info};
+
+use crate::state::{Stamp, State};
+
+/// What stands in a file, as far as it could be understood.
+#[derive(Debug)]
+pub(super) struct Watched<T> {
+    file: &'static str,
+    parse: fn(&str, &State) -> Result<T>,
+    pub(super) value: T,
+    /// Of the file as it was read; none where it may have changed since without a trace.
+    seen: Option<Option<Stamp>>,
+    /// What was last wrong with it, while that lasts.
+    complaint: Option<String>,
+}
+
+/// Seconds within which a file may change twice and look the same.
+const SETTLED_S: i64 = 2;
+
+impl<T> Watched<T> {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// It is loose, damaged, or cannot be read. An absent one is an empty one.
+    pub(super) fn open(
+        file: &'static str,
+        parse: fn(&str, &State) -> Result<T>,
+        state: &State,
+    ) -> Result<Self> {
+        let (value, seen) = read(file, parse, state)?;
+        Ok(Self { file, parse, value, seen, complaint: None })
+    }
+
+    /// Reads the file again, if it changed. Where it cannot be understood any more, what was
+    /// understood last stays: a slip of somebody's editor locks nobody out and lets nobody in.
+    pub(super) fn refresh(&mut self, state: &State) {
+        match self.changed(state) {
+            Ok(None) => {}
+            Ok(Some((value, seen))) => {
+                (self.value, self.seen) = (value, seen);
+                if self.complaint.take().is_some() {
+                    info!(file = self.file, "the file is in order again, and counts from now on");
+                }
+            }
+            Err(error) => {
+                let complaint = format!("{error:#}");
+                if self.complaint.as_ref() != Some(&complaint) {
+                    error!("{complaint}; until it is in order, what it was before counts");
+                    self.complaint = Some(complaint);
+                }
+            }
+        }
+    }
+
+    #[expect(clippy::type_complexity, reason = "of one use")]
+    fn changed(&self, state: &State) -> Result<Option<(T, Option<Option<Stamp>>)>> {
+        if self.seen == Some(state.stamp(self.file)?) {
+            return Ok(None);
+        }
+        read(self.file, self.parse, state).map(Some)
+    }
+}
+
+fn read<T>(
+    file: &str,
+    parse: fn(&str, &State) -> Result<T>,
+    state: &State,
+) -> Result<(T, Option<Option<Stamp>>)> {
+    let Some((text, stamp)) = state.read_stamped(file)? else {
+        return Ok((parse("", state)?, Some(None)));
+    };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now_s = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let is_settled = stamp.changed_s().saturating_add(SETTLED_S) <= now_s;
+    Ok((parse(&text, state)?, is_settled.then_some(Some(stamp))))
+}
