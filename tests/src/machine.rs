@@ -84,7 +84,10 @@ pub fn is_root(test: &str) -> bool {
 /// A command line of `kift`.
 pub fn command<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(program());
-    command.args(args).env_remove("KIFT_LOG").env_remove("RUST_LOG");
+    command.args(args);
+    for name in ["KIFT_LOG", "KIFT_STATE", "RUST_LOG"] {
+        command.env_remove(name);
+    }
     command
 }
 

@@ -149,9 +149,9 @@ impl Accounts {
     fn spend(&self, token: &Token, key: &PublicKey, from: IpAddr) -> Result<Option<String>> {
         let locked = self.state.lock()?;
         let now = SystemTime::now();
-        let open = token::parse(&locked.read(token::FILE)?.unwrap_or_default(), &self.state)?;
         // The token that was shown may have been cancelled since, and another one opened.
-        let Some(open) = open.filter(|open| open.token.0 == token.0 && now < open.expires) else {
+        let is_open = |open: &OpenToken| open.token.0 == token.0 && now < open.expires;
+        let Some(open) = token::find(&self.state)?.filter(is_open) else {
             return Ok(None);
         };
         let user = users::list(&self.state)?.into_iter().find(|user| user.name == open.user);

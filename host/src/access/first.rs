@@ -67,3 +67,55 @@ fn password() -> Result<Zeroizing<String>> {
     }
     Ok(password)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::access::{Accounts, Entry};
+
+    #[test]
+    fn the_first_user_gets_in_by_key_and_by_password() {
+        let place = tempfile::tempdir().unwrap();
+        let state = State::open(Some(place.path())).unwrap();
+        let (name, password) = first_user(&state).unwrap().unwrap();
+        assert!(first_user(&state).unwrap().is_none());
+        assert_eq!(name, login_name());
+        assert_eq!(password.len(), GROUPS * GROUP_LEN + GROUPS - 1);
+        assert_eq!(password.split('-').map(str::len).collect::<Vec<_>>(), [GROUP_LEN; GROUPS]);
+
+        let accounts = Accounts::open(state.clone()).unwrap();
+        let (ours, here) = (*state.key().unwrap().unwrap().public(), IpAddr::from([127, 0, 0, 1]));
+        let Ok(Entry::User(grant)) = accounts.admit(&ours, here) else { panic!("not by key") };
+        assert_eq!((grant.user, grant.rights), (name.clone(), Rights::READ_WRITE));
+        assert_eq!(grant.home, "");
+        let stranger = kift_core::secure::PublicKey([7; 32]);
+        assert!(accounts.verify(&stranger, here, &name, &password).is_ok());
+    }
+
+    #[test]
+    fn there_is_one_first_user_of_many_starts() {
+        let place = tempfile::tempdir().unwrap();
+        let state = State::open(Some(place.path())).unwrap();
+        let made = std::thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..3).map(|_| scope.spawn(|| first_user(&state).unwrap().is_some())).collect();
+            threads.into_iter().filter_map(|thread| thread.join().ok()).filter(|made| *made).count()
+        });
+        assert_eq!((made, users::list(&state).unwrap().len()), (1, 1));
+        assert_eq!(keys::list(&state).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn passwords_differ() {
+        assert_ne!(*password().unwrap(), *password().unwrap());
+    }
+
+    #[test]
+    fn login_names_are_made_legal() {
+        for (login, name) in [("anna", "anna"), ("Anna", "anna"), ("", "kift"), ("a b", "kift")] {
+            assert_eq!(name_of(login), name);
+        }
+    }
+}

@@ -11,7 +11,7 @@ use super::options::Options;
 use crate::state::{Locked, State};
 
 /// The file's name.
-pub(super) const FILE: &str = "authorized_keys";
+pub const FILE: &str = "authorized_keys";
 
 /// The one kind of key.
 pub const KIND: &str = "x25519";

@@ -32,5 +32,5 @@ pub use first::{first_user, login_name};
 pub use grant::Grant;
 pub use network::Network;
 pub use options::{Auth, Options};
-pub use password::{Hash, check as check_password};
+pub use password::{Hash, LEN_MAX as PASSWORD_LEN_MAX, check as check_password};
 pub use rights::Rights;

@@ -157,7 +157,7 @@ fn size(text: &str) -> Result<u64> {
 }
 
 fn show_size(size: u64) -> String {
-    let whole = |(_, shift): &&(char, u32)| size != 0 && size % (1 << shift) == 0;
+    let whole = |(_, shift): &&(char, u32)| size != 0 && size.is_multiple_of(1 << shift);
     match UNITS.iter().find(whole) {
         Some((unit, shift)) => format!("{}{unit}", size >> shift),
         None => size.to_string(),

@@ -80,12 +80,22 @@ pub(super) fn parse(text: &str, state: &State) -> Result<Option<OpenToken>> {
     Ok(tokens.pop())
 }
 
-/// Opens `token`, in place of the one that may be open.
+/// The token that was opened last and not used yet; it may have expired.
+///
+/// # Errors
+/// The file is loose, damaged, or cannot be read.
+pub fn find(state: &State) -> Result<Option<OpenToken>> {
+    parse(&state.read(FILE)?.unwrap_or_default(), state)
+}
+
+/// Opens `token`, in place of the one that may be open. Gives whether there was one.
 ///
 /// # Errors
 /// It cannot be written.
-pub fn open(locked: &Locked<'_>, token: &OpenToken) -> Result<()> {
-    locked.replace(FILE, &Zeroizing::new(format!("{token}\n")))
+pub fn open(locked: &Locked<'_>, token: &OpenToken) -> Result<bool> {
+    let was_open = locked.state().file(FILE).exists();
+    locked.replace(FILE, &Zeroizing::new(format!("{token}\n")))?;
+    Ok(was_open)
 }
 
 /// Closes the token that may be open, and gives whether there was one.

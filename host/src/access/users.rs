@@ -26,6 +26,18 @@ pub struct User {
 }
 
 impl User {
+    /// A user without a password.
+    ///
+    /// # Errors
+    /// The name is none, or the options name no rights.
+    pub fn new(name: &str, options: Options) -> Result<Self> {
+        let name = lines::name(name)?.to_owned();
+        if options.rights.is_none() {
+            bail!("{name} has no rights: put ro or rw to the options");
+        }
+        Ok(Self { name, options, hash: None })
+    }
+
     /// Whether a password can let them in.
     pub(super) fn takes_passwords(&self) -> bool {
         self.hash.is_some() && self.options.auth.unwrap_or_default().takes_passwords()
@@ -37,17 +49,14 @@ impl FromStr for User {
 
     fn from_str(line: &str) -> Result<Self> {
         let mut words = line.split_whitespace();
-        let name = lines::name(words.next().unwrap_or_default())?.to_owned();
+        let name = lines::name(words.next().unwrap_or_default())?;
         let options = words.next().context("behind the name belong options, such as rw")?;
-        let options: Options = options.parse()?;
-        if options.rights.is_none() {
-            bail!("{name} has no rights: put ro or rw to the options");
-        }
+        let user = Self::new(name, options.parse()?)?;
         let hash = words.next().map(str::parse).transpose()?;
         if words.next().is_some() {
             bail!("there is more than NAME OPTIONS PASSWORD-HASH; options have no spaces");
         }
-        Ok(Self { name, options, hash })
+        Ok(Self { hash, ..user })
     }
 }
 
@@ -91,19 +100,27 @@ fn nobody(state: &State, name: &str) -> String {
     format!("{name:?} is no user in {}: `kift user ls` shows them", state.file(FILE).display())
 }
 
+/// Refuses a name that a user has.
+///
+/// # Errors
+/// There is one of that name, or the file cannot be read.
+pub fn check_new(state: &State, name: &str) -> Result<()> {
+    if list(state)?.iter().any(|old| old.name == name) {
+        bail!(
+            "{name} is there already: `kift user passwd` changes the password, and the options \
+             stand in {}",
+            state.file(FILE).display()
+        );
+    }
+    Ok(())
+}
+
 /// Puts a new user into the file.
 ///
 /// # Errors
 /// There is one of that name, or the file cannot be read or written.
 pub fn add(locked: &Locked<'_>, user: &User) -> Result<()> {
-    let text = locked.read(FILE)?.unwrap_or_default();
-    if parse(&text, locked.state())?.iter().any(|old| old.name == user.name) {
-        bail!(
-            "{} is there already: `kift user passwd` changes the password, and the options stand in {}",
-            user.name,
-            locked.state().file(FILE).display()
-        );
-    }
+    check_new(locked.state(), &user.name)?;
     locked.append(FILE, &Zeroizing::new(user.to_string()))
 }
 

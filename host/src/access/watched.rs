@@ -7,14 +7,17 @@ use tracing::{error, info};
 
 use crate::state::{Stamp, State};
 
+/// The stamp of a file as it was read, or none of an absent one. Unknown where the file may have
+/// changed since and have the same stamp.
+type Seen = Option<Option<Stamp>>;
+
 /// What stands in a file, as far as it could be understood.
 #[derive(Debug)]
 pub(super) struct Watched<T> {
     file: &'static str,
     parse: fn(&str, &State) -> Result<T>,
     pub(super) value: T,
-    /// Of the file as it was read; none where it may have changed since without a trace.
-    seen: Option<Option<Stamp>>,
+    seen: Seen,
     /// What was last wrong with it, while that lasts.
     complaint: Option<String>,
 }
@@ -57,8 +60,7 @@ impl<T> Watched<T> {
         }
     }
 
-    #[expect(clippy::type_complexity, reason = "of one use")]
-    fn changed(&self, state: &State) -> Result<Option<(T, Option<Option<Stamp>>)>> {
+    fn changed(&self, state: &State) -> Result<Option<(T, Seen)>> {
         if self.seen == Some(state.stamp(self.file)?) {
             return Ok(None);
         }
@@ -66,11 +68,7 @@ impl<T> Watched<T> {
     }
 }
 
-fn read<T>(
-    file: &str,
-    parse: fn(&str, &State) -> Result<T>,
-    state: &State,
-) -> Result<(T, Option<Option<Stamp>>)> {
+fn read<T>(file: &str, parse: fn(&str, &State) -> Result<T>, state: &State) -> Result<(T, Seen)> {
     let Some((text, stamp)) = state.read_stamped(file)? else {
         return Ok((parse("", state)?, Some(None)));
     };

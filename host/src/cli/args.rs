@@ -2,11 +2,14 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
+use kift_core::secure::PublicKey;
 use kift_core::wire::Conflict;
 
+use crate::access::Options;
 use crate::remote::Remote;
 
 /// Move files between machines, whole or not at all.
@@ -18,6 +21,10 @@ use crate::remote::Remote;
 pub(super) struct Args {
     #[command(flatten)]
     pub(super) output: Output,
+    /// Where this machine keeps its key and whom it knows; kift in the user's state directory unless
+    /// given
+    #[arg(long, global = true, env = "KIFT_STATE", hide_env_values = true, value_name = "DIR")]
+    pub(super) state: Option<PathBuf>,
     #[command(subcommand)]
     pub(super) command: Command,
 }
@@ -56,6 +63,16 @@ pub(super) enum Command {
     Mkdir(Mkdir),
     /// Show how much room the server has
     Df(Df),
+    /// This machine's key, by which others know it
+    #[command(subcommand)]
+    Key(Key),
+    /// Who may log in to this machine's server
+    #[command(subcommand)]
+    User(User),
+    /// Let whoever has a key in as a user
+    Authorize(Authorize),
+    /// Let in whoever first shows a token that works once
+    Pair(Pair),
     /// Show it all on this machine: serve, send a file, list, fetch it back, compare
     Demo(Demo),
 }
@@ -238,6 +255,102 @@ pub(super) struct Df {
     pub(super) remote: Remote,
     #[command(flatten)]
     pub(super) link: Link,
+}
+
+/// This machine's key.
+#[derive(Debug, Subcommand)]
+pub(super) enum Key {
+    /// Make a key
+    Gen {
+        /// Make one even if there is one: whoever knows the old one must be told
+        #[arg(long)]
+        replace: bool,
+    },
+    /// Show the public half, as `kift authorize` takes it
+    Show,
+    /// Show the short name of a key
+    Fingerprint {
+        /// The public key; this machine's unless given
+        key: Option<PublicKey>,
+    },
+}
+
+/// Who may log in.
+#[derive(Debug, Subcommand)]
+pub(super) enum User {
+    /// Add a user
+    Add {
+        /// The name
+        name: String,
+        /// What they may do, such as ro, or rw,path=DIR,quota=10G,from=10.0.0.0/8,expires=2030-01-31
+        #[arg(default_value = "rw")]
+        options: Options,
+        #[command(flatten)]
+        password: PasswordSource,
+        /// Give them no password: their keys alone let them in
+        #[arg(long, conflicts_with = "password_file")]
+        no_password: bool,
+    },
+    /// Change a user's password
+    Passwd {
+        /// The name
+        name: String,
+        #[command(flatten)]
+        password: PasswordSource,
+    },
+    /// Remove a user, and their keys; sessions of theirs end within seconds
+    Rm {
+        /// The name
+        name: String,
+    },
+    /// Show all users
+    Ls,
+}
+
+/// Where a password is taken from.
+#[derive(Debug, clap::Args)]
+pub(super) struct PasswordSource {
+    /// Read the password from this file instead of asking for it
+    #[arg(long, value_name = "FILE")]
+    pub(super) password_file: Option<PathBuf>,
+}
+
+/// Let whoever has a key in.
+#[derive(Debug, clap::Args)]
+pub(super) struct Authorize {
+    /// Whom the key lets in; the key as `kift key show` shows it; what the user may not do with it,
+    /// by the same options as a user has
+    #[arg(required_unless_present = "remove", num_args = 2..=4, value_name = "USER KEY [OPTIONS]")]
+    pub(super) operands: Vec<String>,
+    /// Let nobody in by this key any more
+    #[arg(long, value_name = "KEY", conflicts_with = "operands")]
+    pub(super) remove: Option<PublicKey>,
+}
+
+/// Let in whoever first shows a token.
+#[derive(Debug, clap::Args)]
+pub(super) struct Pair {
+    /// Who they will be
+    #[arg(required_unless_present = "cancel")]
+    pub(super) user: Option<String>,
+    /// What they may not do that the user may, by the same options as a user has
+    pub(super) options: Option<Options>,
+    /// How long the token works, such as 10m or 1h
+    #[arg(long = "for", value_name = "TIME", default_value = "10m", value_parser = lasting)]
+    pub(super) lasts: Duration,
+    /// Let the token that is open work no more
+    #[arg(long, conflicts_with_all = ["user", "options"])]
+    pub(super) cancel: bool,
+}
+
+/// Longer than a token should lie about.
+const LASTS_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+fn lasting(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(lasts) if lasts >= Duration::from_secs(1) && lasts <= LASTS_MAX => Ok(lasts),
+        _ => Err("a time from 1s up to 24h is needed, such as 10m".to_owned()),
+    }
 }
 
 /// Show it all on this machine.

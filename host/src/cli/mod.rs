@@ -1,12 +1,17 @@
 //! The `kift` command: arguments, what they do, and what the user sees.
 
 mod args;
+mod authorize;
 mod console;
 mod demo;
 mod get;
+mod key;
 mod manage;
+mod pair;
+mod password;
 mod put;
 mod serve;
+mod user;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,6 +23,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::client::{Client, ClientError};
 use crate::remote::Remote;
+use crate::state::State;
 use args::{Args, Command, Link};
 use console::{Console, advice_on_end};
 
@@ -37,6 +43,7 @@ enum Verdict {
 pub fn run() -> ExitCode {
     let args = Args::parse();
     let console = Console::new(&args.output);
+    let state = || State::open(args.state.as_deref());
     let result = match args.command {
         Command::Serve(serve) => serve::run(&serve, &args.output),
         Command::Put(put) => put::run(&put, &console),
@@ -47,6 +54,12 @@ pub fn run() -> ExitCode {
         Command::Mv(mv) => manage::mv(&mv, &console),
         Command::Mkdir(mkdir) => manage::mkdir(&mkdir, &console),
         Command::Df(df) => manage::df(&df, &console),
+        Command::Key(key) => state().and_then(|state| key::run(&key, &state, &console)),
+        Command::User(user) => state().and_then(|state| user::run(&user, &state, &console)),
+        Command::Authorize(authorize) => {
+            state().and_then(|state| authorize::run(&authorize, &state, &console))
+        }
+        Command::Pair(pair) => state().and_then(|state| pair::run(&pair, &state, &console)),
         Command::Demo(demo) => demo::run(&demo),
     };
     match result {

@@ -1,0 +1,46 @@
+//! `kift key`.
+
+use anyhow::{Context as _, Result};
+use kift_core::secure::PublicKey;
+use serde_json::json;
+
+use super::Verdict;
+use super::args::Key;
+use super::console::Console;
+use crate::access::keys::KIND;
+use crate::state::State;
+
+pub(super) fn run(key: &Key, state: &State, console: &Console) -> Result<Verdict> {
+    match key {
+        Key::Gen { replace } => {
+            let key = *state.new_key(*replace)?.public();
+            console.summary(format_args!("the key is in {}", state.path().display()));
+            show(&key, &key.fingerprint(), console);
+        }
+        Key::Show => {
+            let key = public(state)?;
+            show(&key, &format_args!("{KIND} {key}"), console);
+        }
+        Key::Fingerprint { key } => {
+            let key = key.map_or_else(|| public(state), Ok)?;
+            show(&key, &key.fingerprint(), console);
+        }
+    }
+    Ok(Verdict::AllDone)
+}
+
+fn public(state: &State) -> Result<PublicKey> {
+    let key = state.key()?.with_context(|| {
+        format!("there is no key in {}: `kift key gen` makes one", state.path().display())
+    })?;
+    Ok(*key.public())
+}
+
+fn show(key: &PublicKey, text: &dyn std::fmt::Display, console: &Console) {
+    if console.json {
+        let (key, fingerprint) = (key.to_string(), key.fingerprint().to_string());
+        console.object(&json!({ "kind": KIND, "key": key, "fingerprint": fingerprint }));
+    } else {
+        console.result(format_args!("{text}"));
+    }
+}
