@@ -30,6 +30,12 @@ pub(crate) fn move_to_front(buf: &mut [u8], from: usize, to: usize) {
     }
 }
 
+/// Overwrites `buf`, even where nothing reads it again.
+pub(crate) fn wipe(buf: &mut [u8]) {
+    buf.fill(0);
+    core::hint::black_box(buf);
+}
+
 /// A little-endian `u16` at `at`.
 pub(crate) fn u16_at(buf: &[u8], at: usize) -> Option<u16> {
     let bytes = buf.get(at..)?.first_chunk::<2>()?;

@@ -17,7 +17,7 @@ use core::task::Poll;
 
 use crate::secure::Peer;
 use crate::session::Event;
-use crate::wire::{Code, Digest, Entry, Meta, Path, Put, Space};
+use crate::wire::{Code, Digest, Entry, Meta, Password, Path, Put, Space};
 
 /// What an operation came to.
 pub type Outcome<T> = Poll<Result<T, Code>>;
@@ -156,6 +156,18 @@ pub trait Store: Files {
     /// # Errors
     /// The reason of the refusal.
     fn space(&mut self, request: RequestId) -> Outcome<Space>;
+
+    /// The peer of a sealed link says who it is. An empty password asks whether its key, which was
+    /// [admitted](Files::admit), is enough for that. What is done for a peer that has not logged
+    /// in, and how often it may try, is for the store to say: the session passes all requests on.
+    /// Whoever does not say otherwise knows peers by their keys alone.
+    ///
+    /// # Errors
+    /// [`Code::LoginFailed`], the same for an unknown user and a wrong password.
+    fn login(&mut self, request: RequestId, user: &str, password: &Password<'_>) -> Outcome<()> {
+        let _ = (request, user, password);
+        Poll::Ready(Err(Code::Unsupported))
+    }
 }
 
 /// A page of a listing while it is being filled.

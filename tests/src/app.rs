@@ -7,7 +7,7 @@ use kift_core::secure::Peer;
 use kift_core::session::{Event, Failure, Reply};
 use kift_core::storage::{Files, Outcome, RequestId};
 use kift_core::wire::{
-    Ask, Code, Conflict, Digest, Hello, Meta, Put, Request, Timestamp, TransferId,
+    Ask, Code, Conflict, Digest, Hello, Meta, Password, Put, Request, Timestamp, TransferId,
 };
 
 use crate::busy::Busy;
@@ -85,6 +85,13 @@ pub enum Job {
     Space,
     /// Ends the session.
     Goodbye,
+    /// Says who asks.
+    Login {
+        /// As whom.
+        user: String,
+        /// By what.
+        password: String,
+    },
 }
 
 impl Job {
@@ -165,7 +172,16 @@ impl Job {
         Self::Stat { path: path.to_owned(), digest }
     }
 
+    /// A login.
+    #[must_use]
+    pub fn login(user: &str, password: &str) -> Self {
+        Self::Login { user: user.to_owned(), password: password.to_owned() }
+    }
+
     /// What is sent.
+    ///
+    /// # Panics
+    /// Where a password is none.
     #[must_use]
     pub fn request(&self) -> Request<'_> {
         match self {
@@ -185,6 +201,9 @@ impl Job {
             Self::MakeDirectory { path } => Request::MakeDirectory { path },
             Self::Space => Request::Space,
             Self::Goodbye => Request::Goodbye,
+            Self::Login { user, password } => {
+                Request::Login { user, password: Password::new(password).expect("a password") }
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use kift_core::secure::Peer;
 use kift_core::session::Event;
 use kift_core::storage::{Files, Outcome, Page, RequestId, Store};
 use kift_core::wire::{
-    Code, Conflict, Digest, Entry, EntryKind, Meta, Path, Put, Space, Timestamp, suffixed,
+    Code, Conflict, Digest, Entry, EntryKind, Meta, Password, Path, Put, Space, Timestamp, suffixed,
 };
 
 use crate::busy::Busy;
@@ -94,6 +94,10 @@ pub struct Memory {
     pub turns_away: Option<Code>,
     /// Whether it is still being thought about.
     pub considers: bool,
+    /// Who may log in, and by what password.
+    pub users: BTreeMap<String, String>,
+    /// The users that tried, and whether they might.
+    pub logins: Vec<(String, bool)>,
     open: Open,
 }
 
@@ -110,6 +114,8 @@ impl Default for Memory {
             peers: Vec::new(),
             turns_away: None,
             considers: false,
+            users: BTreeMap::new(),
+            logins: Vec::new(),
             open: Open::Nothing,
         }
     }
@@ -479,5 +485,15 @@ impl Store for Memory {
             return Poll::Pending;
         }
         Poll::Ready(Ok(Space { free: 1 << 40, total: 1 << 41, file_size_max: 1 << 42 }))
+    }
+
+    fn login(&mut self, request: RequestId, user: &str, password: &Password<'_>) -> Outcome<()> {
+        self.assert_free();
+        if self.busy.is_pending(&format!("login {request} {user} {}", password.as_str())) {
+            return Poll::Pending;
+        }
+        let good = self.users.get(user).is_some_and(|known| known == password.as_str());
+        self.logins.push((user.to_owned(), good));
+        Poll::Ready(if good { Ok(()) } else { Err(Code::LoginFailed) })
     }
 }

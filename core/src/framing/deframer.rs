@@ -140,6 +140,16 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>> Deframer<B> {
         self.head = self.head.saturating_add(self.frame_len(self.head)).min(self.open);
     }
 
+    /// Overwrites the payload of the first frame, and what moving it about has left behind it.
+    pub(crate) fn wipe(&mut self) {
+        let payload = self.head.saturating_add(HEADER_LEN);
+        let end = self.head.saturating_add(self.frame_len(self.head)).min(self.open);
+        let (tail, len) = (self.tail, self.buf.as_ref().len());
+        for (from, to) in [(payload, end), (tail, len)] {
+            bytes::wipe(bytes::part_mut(self.buf.as_mut(), from, to));
+        }
+    }
+
     /// Marks the queued request `request` as stopped, if it is there.
     pub(crate) fn stop(&mut self, request: u16) {
         let mut at = self.head;
@@ -332,6 +342,29 @@ mod tests {
             assert!(deframer.front().is_some_and(|data| !data.stopped));
             deframer.pop();
         }
+    }
+
+    #[test]
+    fn what_is_wiped_leaves_no_copies() {
+        let mut deframer = deframer(100);
+        let before = [frame(Kind::Data, 1, &[1; 20]), frame(Kind::Signal, 0, &[2; 9])].concat();
+        give(&mut deframer, &[before, frame(Kind::Request, 2, b"secret")].concat());
+        assert!(open(&mut deframer).is_ok() && open(&mut deframer).is_ok());
+        deframer.take_opened();
+        assert_eq!(open(&mut deframer), Ok(Some((Kind::Request, 2))));
+        assert_eq!(take(&mut deframer), Some((1, std::vec![1; 20])));
+        // The next frame is so long that what is there has to move again.
+        let next = frame(Kind::Data, 3, &[3; 40]);
+        give(&mut deframer, &next[..PREFIX_LEN]);
+        assert!(!deframer.recv_slice().is_empty());
+        let copies = |buf: &[u8]| buf.windows(6).filter(|part| part == b"secret").count();
+        assert!(copies(&deframer.buf) > 1);
+        deframer.wipe();
+        assert_eq!(copies(&deframer.buf), 0);
+        assert_eq!(take(&mut deframer), Some((2, std::vec![0; 6])));
+        give(&mut deframer, &next[PREFIX_LEN..]);
+        assert_eq!(open(&mut deframer), Ok(Some((Kind::Data, 3))));
+        assert_eq!(take(&mut deframer), Some((3, std::vec![3; 40])));
     }
 
     #[test]

@@ -431,6 +431,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Link<B, S> {
         self.deframer.pop();
     }
 
+    /// The frame in front is not looked at again, and may hold a password.
+    pub(super) fn wipe(&mut self) {
+        self.deframer.wipe();
+    }
+
     pub(super) fn stop_queued(&mut self, request: u16) {
         self.deframer.stop(request);
     }
@@ -556,6 +561,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Link<B, S> {
 
     pub(super) fn is_open(&self) -> bool {
         self.phase == Phase::Open && self.end.is_none()
+    }
+
+    /// Whether nobody between the ends can read what is said, once the link is open.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.security.peer().is_some()
     }
 
     pub(super) fn ours(&self) -> &Hello {

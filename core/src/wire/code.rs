@@ -35,6 +35,10 @@ macro_rules! codes {
 
         impl From<Code> for u8 {
             fn from(code: Code) -> u8 {
+                // Apart, so that the rest is a table and not a jump for each.
+                if let Code::Unknown(other) = code {
+                    return other;
+                }
                 match code {
                     $(Code::$name => $number,)*
                     Code::Unknown(other) => other,
@@ -125,6 +129,10 @@ codes! {
     /// A message of the handshake is not what it must be: changed on its way, made with another
     /// pairing token, or with a key that is none.
     HandshakeFailed = 42, "the handshake failed: it was interfered with, or the tokens differ";
+    /// Nothing is done for a peer that has not logged in.
+    LoginRequired = 43, "login required";
+    /// Nobody may log in so. Why is not said, nor whether there is such a user.
+    LoginFailed = 44, "wrong user or password";
 }
 
 impl core::error::Error for Code {}

@@ -1,14 +1,14 @@
 //! The payloads of control frames. `core/PROTOCOL.md`, sections 4 and 5.
 //!
 //! Each is one postcard-encoded value. A published variant never changes: a new field means a new
-//! variant at the end. Numbers of requests that are reserved for later (resume, stripes, tickets,
-//! login) lie above the known ones, so that whoever meets one today answers `Unsupported`.
+//! variant at the end. Numbers of requests that are reserved for later (resume, stripes, tickets)
+//! lie above the known ones, so that whoever meets one today answers `Unsupported`.
 
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Code, FILE_SIZE_MAX, Path};
+use super::{Code, FILE_SIZE_MAX, Password, Path, is_user_name};
 
 /// Bytes of the longest control payload.
 pub const CONTROL_LEN_MAX: usize = 1024;
@@ -172,13 +172,21 @@ pub enum Request<'a> {
     Space,
     /// The session ends. Answer: `Done`, then both ends close.
     Goodbye,
+    /// Who asks, on a sealed link, before anything else is asked. Answer: `Done`.
+    Login {
+        /// As whom.
+        user: &'a str,
+        /// Empty where the key is to do alone.
+        #[serde(borrow)]
+        password: Password<'a>,
+    },
 }
 
 impl<'a> Request<'a> {
     /// The paths that the request names, the root where it names fewer than two.
     ///
     /// # Errors
-    /// Why the request is not legal: a path, or a size without chunk numbers.
+    /// Why the request is not legal: a path, a size without chunk numbers, or the name of a user.
     pub fn paths(&self) -> Result<[Path<'a>; 2], Code> {
         let path = match *self {
             Self::Stat { path, .. } => Path::new(path)?,
@@ -198,7 +206,8 @@ impl<'a> Request<'a> {
             Self::Rename { from, to, .. } => {
                 return Ok([Path::named(from)?, Path::named(to)?]);
             }
-            Self::Space | Self::Goodbye => Path::ROOT,
+            Self::Login { user, .. } if !is_user_name(user) => return Err(Code::BadName),
+            Self::Space | Self::Goodbye | Self::Login { .. } => Path::ROOT,
         };
         Ok([path, Path::ROOT])
     }
@@ -388,7 +397,7 @@ macro_rules! message {
     };
 }
 
-message!(Request<'a>, 9);
+message!(Request<'a>, 10);
 message!(Answer, 9);
 message!(Close, 2);
 message!(Signal, 5);

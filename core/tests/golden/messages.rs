@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use kift_core::wire::{
     Answer, Ask, Close, Code, Conflict, DecodeError, Entry, EntryKind, FILE_SIZE_MAX, HEADER_LEN,
-    Hello, Meta, Put, Request, Role, SIGNAL_LEN_MAX, Signal, Space, TRAILER_LEN_MAX, Timestamp,
-    TransferId,
+    Hello, Meta, Password, Put, Request, Role, SIGNAL_LEN_MAX, Signal, Space, TRAILER_LEN_MAX,
+    Timestamp, TransferId,
 };
 
 use crate::document::{Vectors, numbered};
@@ -74,6 +74,7 @@ impl<'a> Message<'a> {
                 Request::MakeDirectory { .. } => ("5.2", 6, "MakeDirectory"),
                 Request::Space => ("5.2", 7, "Space"),
                 Request::Goodbye => ("5.2", 8, "Goodbye"),
+                Request::Login { .. } => ("5.2", 9, "Login"),
             },
             Self::Answer(answer) => match answer {
                 Answer::Failed(_) => ("5.3", 0, "Failed"),
@@ -123,6 +124,16 @@ pub(crate) const FILE: Meta = Meta {
     modified: Some(Timestamp(1_700_000_000_000_000_000)),
 };
 pub(crate) const DIRECTORY: Meta = Meta { kind: EntryKind::Directory, size: 0, modified: None };
+
+const LONGEST_USER: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+const LONGEST_PASSWORD: &str = concat!(
+    "ébbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+    "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb",
+);
+
+fn login(user: &'static str, password: &'static str) -> Request<'static> {
+    Request::Login { user, password: Password::new(password).unwrap() }
+}
 
 fn messages() -> Vec<(&'static str, Message<'static>)> {
     let put = Put {
@@ -178,6 +189,9 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
         ("request.make-directory", request(Request::MakeDirectory { path: "b" })),
         ("request.space", request(Request::Space)),
         ("request.goodbye", request(Request::Goodbye)),
+        ("request.login", request(login("anna", "correct horse"))),
+        ("request.login.key-alone", request(login("a", ""))),
+        ("request.login.longest", request(login(LONGEST_USER, LONGEST_PASSWORD))),
         ("answer.failed", answer(Answer::Failed(Code::NotFound))),
         ("answer.failed.newer", answer(Answer::Failed(Code::Unknown(200)))),
         ("answer.done", answer(Answer::Done)),
@@ -267,7 +281,7 @@ pub(crate) fn check_messages(vectors: &Vectors) {
 
 /// `reject.ERROR.TYPE.why`: payloads that are no message of that type.
 pub(crate) fn check_rejects(vectors: &Vectors) {
-    for (name, bytes) in vectors.family("reject.", 18) {
+    for (name, bytes) in vectors.family("reject.", 22) {
         let parts: Vec<_> = name.split('.').collect();
         let error = match parts[1] {
             "unknown" => DecodeError::Unknown,

@@ -381,7 +381,7 @@ fn aborted(frame: &[u8]) -> Code {
 
 /// `exchange.WHAT.in` is answered by `exchange.WHAT.out`, and the link goes on.
 pub(crate) fn check_exchanges(vectors: &Vectors) {
-    for (case, bytes, expected) in vectors.cases("exchange.", 3, ["in", "out"]) {
+    for (case, bytes, expected) in vectors.cases("exchange.", 4, ["in", "out"]) {
         let mut end = open_listener(vectors);
         let sent = response(&mut end, bytes);
         assert_eq!(sent, expected, "{case}");

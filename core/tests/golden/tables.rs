@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use kift_core::session::{Config, RequestError, Requester, Side, Timeouts};
 use kift_core::wire::{
     Answer, CHUNK, CONTROL_LEN_MAX, Code, FILE_SIZE_MAX, FRAME_LEN_MAX, HEADER_LEN, Header, Hello,
-    Kind, NAME_LEN_MAX, PATH_LEN_MAX, PREFIX_LEN, Path, Request, Role, SIGNAL_LEN_MAX, Signal,
-    TRAILER_LEN_MAX, Timestamp, suffixed,
+    Kind, NAME_LEN_MAX, PASSWORD_LEN_MAX, PATH_LEN_MAX, PREFIX_LEN, Path, Request, Role,
+    SIGNAL_LEN_MAX, Signal, TRAILER_LEN_MAX, Timestamp, USER_LEN_MAX, suffixed,
 };
 
 use crate::document::{expand, numbered, rows};
@@ -64,6 +64,8 @@ pub(crate) fn check_limits() {
         ("SIGNAL_LEN_MAX", SIGNAL_LEN_MAX as u64),
         ("PATH_LEN_MAX", PATH_LEN_MAX as u64),
         ("NAME_LEN_MAX", NAME_LEN_MAX as u64),
+        ("USER_LEN_MAX", USER_LEN_MAX as u64),
+        ("PASSWORD_LEN_MAX", PASSWORD_LEN_MAX as u64),
         ("handshake", default.handshake.as_secs()),
         ("stall", default.stall.as_secs()),
         ("idle", default.idle.as_secs()),

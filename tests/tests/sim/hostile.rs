@@ -4,8 +4,8 @@
 use crate::Pair;
 use kift_core::session::{Config, Requester, Responder, Side};
 use kift_core::wire::{
-    Answer, Ask, Close, Code, Conflict, Entry, Header, Hello, Kind, Meta, Path, Prefix, Put,
-    Request, Role, Signal, Space, Timestamp, TransferId, suffixed,
+    Answer, Ask, Close, Code, Conflict, Entry, Header, Hello, Kind, Meta, Password, Path, Prefix,
+    Put, Request, Role, Signal, Space, Timestamp, TransferId, suffixed,
 };
 use kift_tests::app::{App, Job};
 use kift_tests::busy::Busy;
@@ -244,13 +244,15 @@ fn any_request(rng: &mut Rng, number: u16) -> Frame {
         conflict: [Conflict::Replace, Conflict::KeepBoth, Conflict::Refuse][rng.below(3)],
         ask: [Ask::Now, Ask::Time, Ask::Digest(digest(&contents(5000, 1)))][rng.below(3)],
     };
-    let request = match rng.below(10) {
+    let password = ["", "secret"][rng.below(2)];
+    let request = match rng.below(11) {
         0 => Request::Stat { path, digest: rng.chance(50) },
         1 => Request::List { path, after: "a" },
         2..=5 => Request::Put(put),
         6 => Request::Get { path, first: rng.below(6) as u32, count: None },
         7 => Request::Delete { path: "new" },
         8 => Request::Rename { from: path, to: "folder/c", replace: true },
+        9 => Request::Login { user: path, password: Password::new(password).expect("short") },
         _ => Request::Space,
     };
     Frame::request(number, &request)

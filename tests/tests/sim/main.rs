@@ -11,6 +11,7 @@ mod ending;
 mod get;
 mod hostile;
 mod list;
+mod login;
 mod order;
 mod pending;
 mod pipeline;

@@ -4,7 +4,7 @@
 use kift_core::secure::{RustCrypto, Token};
 use kift_core::session::{Config, Requester, Responder, Side};
 use kift_core::wire::{
-    Answer, Code, Header, Hello, Kind, PREFIX_LEN, Prefix, Record, Request, Role, Signal,
+    Answer, Code, Header, Hello, Kind, PREFIX_LEN, Password, Prefix, Record, Request, Role, Signal,
 };
 use kift_tests::app::App;
 use kift_tests::memory::Memory;
@@ -119,6 +119,22 @@ fn snow_asks() {
         }
         assert!(serves.port.files.is_empty());
     }
+}
+
+#[test]
+fn snow_logs_in() {
+    let (mut transport, mut serves) = snow_dials(1, SUITES[0].1);
+    serves.port.users.insert("anna".to_owned(), "secret".to_owned());
+    let password = Password::new("secret").expect("legal");
+    // Names that this crate's requester would not send.
+    for (number, user) in [(1, "Anna"), (2, ""), (3, "a/b"), (4, "anna")] {
+        let request = Frame::request(number, &Request::Login { user, password });
+        let answer = serves.exchange(&sealed(&mut transport, &request));
+        let (.., payload) = opened(&mut transport, &answer);
+        let expected = if number == 4 { Answer::Done } else { Answer::Failed(Code::BadName) };
+        assert_eq!(Answer::decode(&payload), Ok(expected), "{user}");
+    }
+    assert_eq!(serves.port.logins, [("anna".to_owned(), true)]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use core::hint::black_box;
 use kift_core::driver::{Blocking, Step};
 use kift_core::session::Requester;
 use kift_core::storage::RequestId;
-use kift_core::wire::{Ask, Code, Conflict, Digest, Put, Request, Timestamp, TransferId};
+use kift_core::wire::{Ask, Code, Conflict, Digest, Password, Put, Request, Timestamp, TransferId};
 
 use crate::bare::{any, any_text};
 use crate::world::{BUFFER_LEN, Port, Stream, any_config, any_u64, now, place};
@@ -72,6 +72,10 @@ fn any_request() -> Request<'static> {
         5 => Request::Rename { from: path, to: any_text(), replace: any() == 0 },
         6 => Request::MakeDirectory { path },
         7 => Request::Space,
+        8 => {
+            let password = Password::new(any_text()).unwrap_or_default();
+            Request::Login { user: path, password }
+        }
         _ => Request::Goodbye,
     }
 }

@@ -5,7 +5,7 @@ use core::hint::black_box;
 use kift_core::driver::{Blocking, Step};
 use kift_core::session::Responder;
 use kift_core::storage::{Outcome, Page, RequestId, Store};
-use kift_core::wire::{Code, Entry, EntryKind, Meta, Path, Put, Space, Timestamp};
+use kift_core::wire::{Code, Entry, EntryKind, Meta, Password, Path, Put, Space, Timestamp};
 
 use crate::bare::{any, any_text};
 use crate::world::{BUFFER_LEN, Port, Stream, any_config, any_u64, now, outcome, place};
@@ -113,5 +113,10 @@ impl Store for Port {
     fn space(&mut self, request: RequestId) -> Outcome<Space> {
         black_box(request);
         outcome(|| Space { free: any_u64(), total: any_u64(), file_size_max: any_u64() })
+    }
+
+    fn login(&mut self, request: RequestId, user: &str, password: &Password<'_>) -> Outcome<()> {
+        black_box((request, user, password.as_str()));
+        outcome(|| ())
     }
 }

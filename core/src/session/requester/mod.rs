@@ -23,7 +23,8 @@ pub enum RequestError {
     /// Not now: drive the session and ask again. Either the session is not open yet, or as many
     /// requests are under way as fit, or an earlier request must be finished first.
     Later,
-    /// Not ever: the request itself is not legal, or longer than the peer takes.
+    /// Not ever: the request itself is not legal, or longer than the peer takes, or it is a login
+    /// on a plain link ([`Code::SealedOnly`]).
     Refused(Code),
     /// The session is over.
     Over,
@@ -324,6 +325,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
 
     /// Whether the request is legal and short enough for the peer.
     fn check(&self, request: &Request<'_>) -> Result<(), Code> {
+        if matches!(request, Request::Login { .. }) && !self.link.is_sealed() {
+            return Err(Code::SealedOnly);
+        }
         let theirs = self.link.theirs();
         let too_long = request.paths()?.iter().any(|path| {
             path.as_str().len() > usize::from(theirs.path_len_max)
@@ -514,9 +518,10 @@ fn expectation(request: &Request<'_>) -> Expect {
         Request::List { .. } => Expect::Listed,
         Request::Put(_) => Expect::Stored,
         Request::Get { first, count, .. } => Expect::Sending { first, count },
-        Request::Delete { .. } | Request::Rename { .. } | Request::MakeDirectory { .. } => {
-            Expect::Done
-        }
+        Request::Delete { .. }
+        | Request::Rename { .. }
+        | Request::MakeDirectory { .. }
+        | Request::Login { .. } => Expect::Done,
         Request::Space => Expect::Space,
         Request::Goodbye => Expect::Goodbye,
     }

@@ -101,6 +101,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
         let verdict = match Request::decode(front.payload) {
             Err(DecodeError::Unknown) => Err(Code::Unsupported),
             Err(error @ DecodeError::Malformed) => {
+                self.link.wipe();
                 self.link.fail(misbehaved(error));
                 return false;
             }
@@ -110,6 +111,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
                 self.link.end();
                 return true;
             }
+            // Whatever is said on a plain link, anybody may have said.
+            Ok(Request::Login { .. }) if !self.link.is_sealed() => Err(Code::Unsupported),
             Ok(_) if front.stopped => Err(Code::Cancelled),
             Ok(request) => request.paths().map(|_| ()),
         };
@@ -118,6 +121,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
             Err(code) => {
                 // It may be an upload, or something newer with a stream of its own.
                 self.discarding = true;
+                self.link.wipe();
                 self.link.pop();
                 self.answer(id, &Answer::Failed(code));
             }

@@ -17,6 +17,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
             return Poll::Ready(());
         };
         let path = |text| Path::new(text).unwrap_or(Path::ROOT);
+        let is_login = matches!(request, Request::Login { .. });
         let outcome: Outcome<Answer> = match request {
             Request::Put(Put { ask: Ask::Now, .. }) => {
                 self.task = Task::Begin(id);
@@ -77,10 +78,16 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
                 port.make_directory(id, path(text)).map_ok(|()| Answer::Done)
             }
             Request::Space => port.space(id).map_ok(Answer::Space),
+            Request::Login { user, password } => {
+                port.login(id, user, &password).map_ok(|()| Answer::Done)
+            }
             // It was answered when it came.
             Request::Goodbye => Poll::Ready(Ok(Answer::Done)),
         };
         let Poll::Ready(result) = outcome else { return Poll::Pending };
+        if is_login {
+            self.link.wipe();
+        }
         self.link.pop();
         self.answer(id, &result.unwrap_or_else(Answer::Failed));
         Poll::Ready(())
@@ -273,6 +280,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
 
     /// The session is over: what is open is closed. A verified upload is committed all the same.
     pub(super) fn clean_up<P: Store>(&mut self, port: &mut P) -> Poll<()> {
+        self.link.wipe();
         match self.task {
             Task::Commit { id, size, root } => {
                 if port.commit(id, size, root).is_pending() {
