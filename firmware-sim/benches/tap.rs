@@ -25,7 +25,7 @@ use std::time::{Duration, Instant as Clock};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use embedded_nal::{TcpClientStack as _, TcpFullStack as _};
-use kift::client::{Client, Sink, Upload};
+use kift::client::{Client, Link, Sink, Upload};
 use kift::net::since;
 use kift_core::session::Side;
 use kift_core::time::Instant;
@@ -260,7 +260,7 @@ fn bare_peer(file: &[u8]) -> Result<[f64; 2]> {
 }
 
 fn kift_peer(file: &[u8], gets: usize) -> Result<[f64; 2]> {
-    let mut client = Client::connect(&format!("{DEVICE}:{PORT}").parse()?)?;
+    let mut client = Client::connect(&format!("{DEVICE}:{PORT}").parse()?, Link::Plain)?;
     let begun = Clock::now();
     client.put(Upload {
         path: "file",

@@ -2,14 +2,16 @@
 //!
 //! | module | does |
 //! | --- | --- |
-//! | [`access`] | who may do what on a server
 //! | [`net`] | sockets as byte streams for the core's driver |
-//! | [`secure`] | what a host brings to sealed links: ciphers, randomness
-//! | [`store`] | the served directory: the core's storage port on a file system |
-//! | [`server`] | a thread a session |
-//! | [`client`] | requests, with files of this machine at their other side |
-//! | [`remote`] | `host:port/path` |
+//! | [`secure`] | what a host brings to sealed links: ciphers, randomness |
 //! | [`state`] | the files in which a machine remembers its key and whom it knows |
+//! | [`access`] | the users of a server: who they are, and what each may do |
+//! | [`trust`] | the servers that a client has met |
+//! | [`store`] | the served directory: the core's storage port on a file system |
+//! | [`sandbox`] | what a server takes from itself before it serves |
+//! | [`server`] | a thread a session, and a guard between each and the store |
+//! | [`client`] | requests, with files of this machine at their other side |
+//! | [`remote`] | `user@host:port/path` |
 //! | [`cli`] | the `kift` command |
 
 pub mod access;
@@ -17,7 +19,9 @@ pub mod cli;
 pub mod client;
 pub mod net;
 pub mod remote;
+pub mod sandbox;
 pub mod secure;
 pub mod server;
 pub mod state;
 pub mod store;
+pub mod trust;

@@ -5,6 +5,7 @@ pub mod app;
 pub mod busy;
 pub mod device;
 pub mod dial;
+pub mod estate;
 pub mod files;
 pub mod flash;
 pub mod link;

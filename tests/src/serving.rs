@@ -18,6 +18,8 @@ const LINES_TOLD: usize = 30;
 pub struct Serve<'a> {
     /// The directory, where not a new one.
     pub root: Option<&'a Path>,
+    /// Its keys, with which links are sealed; without them they are plain.
+    pub state: Option<&'a Path>,
     /// Further arguments.
     pub args: &'a [&'a str],
     /// A command that runs the rest of its arguments, in the same process.
@@ -73,8 +75,12 @@ impl Server {
         let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
         let mut line: Vec<String> = serve.under.iter().map(|&arg| arg.to_owned()).collect();
         line.push(text(program()));
-        let own = ["serve", "--plain", "--listen", "127.0.0.1:0", "--port-file"];
-        line.extend(own.map(str::to_owned));
+        line.push("serve".to_owned());
+        line.extend(match serve.state {
+            Some(state) => vec!["--state".to_owned(), text(state)],
+            None => vec!["--plain".to_owned()],
+        });
+        line.extend(["--listen", "127.0.0.1:0", "--port-file"].map(str::to_owned));
         line.push(text(&port_file));
         line.extend(serve.args.iter().map(|&arg| arg.to_owned()));
         line.push(text(&root));

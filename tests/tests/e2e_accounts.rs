@@ -112,7 +112,7 @@ fn the_state_is_where_one_says() {
     let made = |name: &str| place.path().join(name).join("key").exists();
     let gen_key = |set: &[(&str, &str)]| {
         let mut command = command(["key", "gen"]);
-        command.current_dir(place.path()).env_remove("XDG_STATE_HOME");
+        command.current_dir(place.path()).env_remove("XDG_STATE_HOME").env_remove("KIFT_STATE");
         command.envs(set.iter().map(|(name, dir)| (name, place.path().join(dir))));
         kift_tests::machine::Running::start(command).end().ok();
     };

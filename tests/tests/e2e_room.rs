@@ -31,7 +31,8 @@ fn on_tmpfs(options: &str, args: &[&str]) -> (Server, tempfile::TempDir) {
     let root = place.path().to_str().unwrap();
     let script = format!("mount -t tmpfs -o {options} tmpfs {root}; exec \"$@\"");
     let under = [&mounting(&script)[..], &["sh"]].concat();
-    let server = Server::start(Serve { root: Some(place.path()), args, under: &under });
+    let server =
+        Server::start(Serve { root: Some(place.path()), args, under: &under, ..Serve::default() });
     (server, place)
 }
 

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use embedded_nal::TcpClientStack;
-use kift::client::{Client, ClientError, Done, FileSink, Upload};
+use kift::client::{Client, ClientError, Done, FileSink, Link, Upload};
 use kift_core::driver::{Blocking, NalError, NalStream, Step};
 use kift_core::session::{Config, Failure, Reply, RequestError, Requester, Side};
 use kift_core::wire::{Code, Conflict, Role, Timestamp};
@@ -27,7 +27,8 @@ type Stream<S> = NalStream<S, fn(u32) -> bool>;
 fn connect<S: TcpClientStack>(stack: S, server: &Server) -> Client<Stream<S>> {
     let address = SocketAddr::from(([127, 0, 0, 1], server.port()));
     let stream = NalStream::connect(stack, address, wait as fn(u32) -> bool);
-    Client::over(Blocking::new(stream.expect("a connection")))
+    let driver = Blocking::new(stream.expect("a connection"));
+    Client::over(driver, Link::Plain).expect("a plain link needs nothing")
 }
 
 fn next<S: TcpClientStack>(client: &mut Client<Stream<S>>) -> Done {

@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
 use clap::{Parser, Subcommand, ValueEnum};
-use kift_core::secure::PublicKey;
+use kift_core::secure::{Fingerprint, NotText, PublicKey};
 use kift_core::wire::Conflict;
 
 use crate::access::Options;
@@ -14,7 +14,7 @@ use crate::remote::Remote;
 
 /// Move files between machines, whole or not at all.
 ///
-/// A REMOTE is host[:port][/path] or kift://host[:port][/path]; the default port is 5438. IPv6
+/// A REMOTE is host[:port][/path] or kift://[user@]host[:port][/path]; the default port is 5438. IPv6
 /// addresses are written in brackets. A path that ends in a slash is a directory.
 #[derive(Debug, Parser)]
 #[command(name = "kift", version, max_term_width = 100)]
@@ -77,25 +77,35 @@ pub(super) enum Command {
     Demo(Demo),
 }
 
-/// How a link is protected.
-#[derive(Debug, Clone, Copy, clap::Args)]
+/// How a link is protected, and who is at its ends.
+#[derive(Debug, clap::Args)]
 pub(super) struct Link {
+    /// The server must have this key: what it printed when it started, SHA256:..., or the key itself
+    #[arg(long, value_name = "KEY")]
+    pub(super) server_key: Option<ServerKey>,
+    /// A file whose first line is the password of the user that the remote names
+    #[arg(long, value_name = "FILE")]
+    pub(super) password_file: Option<PathBuf>,
+    /// A file with a pairing token that the server has too, for a first contact
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["server_key", "password_file"])]
+    pub(super) token_file: Option<PathBuf>,
     /// Use a plain link: nothing is encrypted and nobody is authenticated. Both ends must say so
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["server_key", "password_file", "token_file"])]
     pub(super) plain: bool,
 }
 
-impl Link {
-    /// A plain link is used only by those who say so.
-    pub(super) fn check(self) -> Result<()> {
-        if !self.plain {
-            bail!(
-                "this version has no sealed links yet. With --plain, given at both ends, files \
-                 travel unencrypted and anyone who reaches the port may read and change what is \
-                 served; damage on the way is still detected. Use it on a network you trust"
-            );
-        }
-        Ok(())
+/// A server's key, as a user names it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum ServerKey {
+    Fingerprint(Fingerprint),
+    Key(PublicKey),
+}
+
+impl FromStr for ServerKey {
+    type Err = NotText;
+
+    fn from_str(text: &str) -> Result<Self, NotText> {
+        text.parse().map(Self::Fingerprint).or_else(|_| text.parse().map(Self::Key))
     }
 }
 
@@ -105,14 +115,20 @@ pub(super) struct Serve {
     /// The directory to serve
     #[arg(default_value = ".")]
     pub(super) dir: PathBuf,
-    /// Where to listen; port 0 takes a free one. 0.0.0.0 or [::] is every address of this machine
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:5438")]
-    pub(super) listen: SocketAddr,
+    /// Where to listen; port 0 takes a free one. Unless told otherwise, port 5438 of every address of
+    /// this machine, or with --plain of 127.0.0.1 alone
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub(super) listen: Option<SocketAddr>,
     /// Write the port to this file once the server listens
     #[arg(long, value_name = "FILE")]
     pub(super) port_file: Option<PathBuf>,
-    #[command(flatten)]
-    pub(super) link: Link,
+    /// Serve plain links: nothing is encrypted, and whoever reaches the port may do everything. For
+    /// closed networks; both ends must say so
+    #[arg(long)]
+    pub(super) plain: bool,
+    /// What to do where the kernel cannot keep the server to its directories
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    pub(super) sandbox: Sandbox,
     /// Serve files and take none
     #[arg(long)]
     pub(super) read_only: bool,
@@ -125,6 +141,18 @@ pub(super) struct Serve {
     /// Seconds that running transfers get when the server is stopped
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub(super) grace: u64,
+}
+
+/// Whether a server is kept to its directories by the kernel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(super) enum Sandbox {
+    /// As far as the kernel can
+    #[default]
+    Auto,
+    /// Or not serve at all
+    Require,
+    /// Not
+    Off,
 }
 
 fn positive(text: &str) -> Result<usize, String> {

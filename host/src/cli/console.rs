@@ -187,6 +187,12 @@ pub(super) fn advice(failure: Failure) -> &'static str {
         }
         Failure::Peer(Code::Changed) => ": try again when nobody writes to it",
         Failure::Peer(Code::Busy | Code::TooMany) => ": try again later",
+        Failure::Peer(Code::LoginRequired) => {
+            ": this machine's key is nobody's there, so say who you are: kift://USER@HOST"
+        }
+        Failure::Peer(Code::Denied) => {
+            ": this user may not do that there; `kift user ls` there shows what each may"
+        }
         _ => "",
     }
 }
@@ -195,8 +201,17 @@ pub(super) fn advice(failure: Failure) -> &'static str {
 pub(super) fn advice_on_end(error: Error) -> &'static str {
     match error {
         Error::PeerClosed(Code::TooManySessions) => ": try again later, or raise --max-sessions",
-        Error::PeerClosed(Code::PlainOnly | Code::SealedOnly) => {
-            ": give --plain at both ends or at neither"
+        Error::PeerClosed(Code::SealedOnly) => ": leave --plain out",
+        Error::PeerClosed(Code::PlainOnly) => {
+            ": whoever is there says so without any proof. Start the server without --plain; only \
+             on a closed network give --plain here too"
+        }
+        Error::PeerClosed(Code::Denied) => {
+            ": this machine's key is nobody's there, and no password would help. `kift key show` \
+             prints it, and `kift authorize USER KEY` there lets it in"
+        }
+        Error::PeerClosed(Code::HandshakeFailed) | Error::PeerMisbehaved(Code::HandshakeFailed) => {
+            ". With a pairing token: make a new one there by `kift pair`"
         }
         Error::PeerMisbehaved(Code::Malformed | Code::OutOfOrder) => {
             ": is this port really a kift server's?"

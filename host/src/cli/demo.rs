@@ -32,34 +32,37 @@ pub(super) fn run(demo: &Demo) -> Result<Verdict> {
     };
     let place = tempfile::tempdir().context("cannot make a directory for the demonstration")?;
     let (served, fetched) = (place.path().join("served"), place.path().join("fetched"));
+    // Keys of its own, of which nothing is left.
+    let state = place.path().join("state");
+    let kift = |command: &str| {
+        let mut kift = Command::new(&kift);
+        kift.arg(command).arg("--state").arg(&state);
+        kift
+    };
     fs::create_dir(&served)?;
     fs::create_dir(&fetched)?;
     let port_file = place.path().join("port");
 
     println!("1. A server for an empty directory, on a free port of this machine:\n");
-    let mut serve = Command::new(&kift);
-    serve.args(["serve", "--plain", "--quiet", "--listen", "127.0.0.1:0", "--port-file"]);
-    serve.arg(&port_file).arg(&served);
+    let mut serve = kift("serve");
+    serve.args(["--quiet", "--listen", "127.0.0.1:0", "--port-file"]).arg(&port_file).arg(&served);
     show(&serve);
     let _server = Server(serve.stdout(Stdio::null()).spawn().context("cannot start the server")?);
     let address = format!("127.0.0.1:{}", wait_for_port(&port_file)?);
 
     println!("\n2. Send {name} ({} bytes):\n", fs::metadata(&file)?.len());
-    step(Command::new(&kift).args(["put", "--plain", "-v"]).arg(&file).arg(format!("{address}/")))?;
+    step(kift("put").arg("-v").arg(&file).arg(format!("{address}/")))?;
     println!("\n3. List what the server has:\n");
-    step(Command::new(&kift).args(["ls", "--plain"]).arg(format!("{address}/")))?;
+    step(kift("ls").arg(format!("{address}/")))?;
     println!("\n4. Fetch it back:\n");
-    let mut get = Command::new(&kift);
-    step(get.args(["get", "--plain", "-v"]).arg(format!("{address}/{name}")).arg(&fetched))?;
+    step(kift("get").arg("-v").arg(format!("{address}/{name}")).arg(&fetched))?;
 
     let same = same_bytes(&file, &fetched.join(name))?;
     ensure!(same, "the file that came back is not the file that was sent");
     println!("\n5. Compared byte by byte with the original: equal.\n");
     println!(
-        "Between two machines, on a network you trust (links are not encrypted yet):\n\n  \
-         there:  kift serve --plain --listen 0.0.0.0:5438 DIRECTORY\n  \
-         here:   kift put --plain FILE THERE/\n          kift ls --plain THERE/\n          \
-         kift get --plain THERE/FILE"
+        "All of it was encrypted, and each end knew the other's key. Between two machines:\n\n  \
+         there:  kift serve DIRECTORY\n\nwhich prints the commands for here."
     );
     Ok(Verdict::AllDone)
 }

@@ -40,11 +40,11 @@ enum Destination {
     File(PathBuf),
 }
 
-pub(super) fn run(get: &Get, console: &Console) -> Result<Verdict> {
+pub(super) fn run(get: &Get, place: Option<&Path>, console: &Console) -> Result<Verdict> {
     let (remotes, destination) = split(&get.operands)?;
     let Some(first) = remotes.first() else { bail!("nothing to fetch is named") };
     let destination = destination_of(destination, remotes.len())?;
-    let mut client = connect(first, &get.link)?;
+    let mut client = connect(first, &get.link, place)?;
     let meter = console.meter(None);
     let counter = meter.clone();
     client.on_bytes(move |n| counter.add(n));

@@ -1,5 +1,6 @@
 //! `kift ls`, `stat`, `rm`, `mv`, `mkdir` and `df`.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, anyhow, bail};
@@ -14,8 +15,8 @@ use super::{Verdict, connect, explain};
 use crate::remote::Remote;
 
 /// Asks one thing of the server, on a session of its own.
-fn ask(remote: &Remote, link: &Link, request: &Request<'_>) -> Result<Reply> {
-    let result = connect(remote, link)?.ask_last(request).map_err(explain)?;
+fn ask(remote: &Remote, link: &Link, place: Option<&Path>, request: &Request<'_>) -> Result<Reply> {
+    let result = connect(remote, link, place)?.ask_last(request).map_err(explain)?;
     result.map_err(|failure| failed(remote, failure))
 }
 
@@ -23,8 +24,8 @@ fn failed(what: &impl std::fmt::Display, failure: Failure) -> anyhow::Error {
     anyhow!("{what}: {failure}{}", advice(failure))
 }
 
-pub(super) fn ls(ls: &Ls, console: &Console) -> Result<Verdict> {
-    let mut client = connect(&ls.remote, &ls.link)?;
+pub(super) fn ls(ls: &Ls, place: Option<&Path>, console: &Console) -> Result<Verdict> {
+    let mut client = connect(&ls.remote, &ls.link, place)?;
     let listing = client.list(&ls.remote.path).map_err(explain)?;
     client.finish().map_err(explain)?;
     let listing = listing.map_err(|failure| failed(&ls.remote, failure))?;
@@ -52,9 +53,9 @@ pub(super) fn ls(ls: &Ls, console: &Console) -> Result<Verdict> {
     Ok(Verdict::AllDone)
 }
 
-pub(super) fn stat(stat: &Stat, console: &Console) -> Result<Verdict> {
+pub(super) fn stat(stat: &Stat, place: Option<&Path>, console: &Console) -> Result<Verdict> {
     let request = Request::Stat { path: &stat.remote.path, digest: stat.blake3 };
-    let Reply::Stat { meta, digest } = ask(&stat.remote, &stat.link, &request)? else {
+    let Reply::Stat { meta, digest } = ask(&stat.remote, &stat.link, place, &request)? else {
         bail!("{}: the answer is none to a stat", stat.remote);
     };
     if console.json {
@@ -80,12 +81,12 @@ pub(super) fn stat(stat: &Stat, console: &Console) -> Result<Verdict> {
     Ok(Verdict::AllDone)
 }
 
-pub(super) fn rm(rm: &Rm, console: &Console) -> Result<Verdict> {
+pub(super) fn rm(rm: &Rm, place: Option<&Path>, console: &Console) -> Result<Verdict> {
     let Some((first, others)) = rm.remotes.split_first() else { return Ok(Verdict::AllDone) };
     if let Some(other) = others.iter().find(|other| !other.same_server(first)) {
         bail!("{other} is not on {}: remove from one server at a time", first.address());
     }
-    let mut client = connect(first, &rm.link)?;
+    let mut client = connect(first, &rm.link, place)?;
     let mut verdict = Verdict::AllDone;
     for remote in &rm.remotes {
         match client.ask(&Request::Delete { path: &remote.path }).map_err(explain)? {
@@ -103,22 +104,23 @@ pub(super) fn rm(rm: &Rm, console: &Console) -> Result<Verdict> {
     Ok(verdict)
 }
 
-pub(super) fn mv(mv: &Mv, console: &Console) -> Result<Verdict> {
+pub(super) fn mv(mv: &Mv, place: Option<&Path>, console: &Console) -> Result<Verdict> {
     let to = mv.new.strip_prefix('/').unwrap_or(&mv.new);
     let request = Request::Rename { from: &mv.remote.path, to, replace: mv.replace };
-    ask(&mv.remote, &mv.link, &request).map_err(|error| error.context(format!("to {to:?}")))?;
+    ask(&mv.remote, &mv.link, place, &request)
+        .map_err(|error| error.context(format!("to {to:?}")))?;
     console.object(&json!({ "path": mv.remote.path, "renamed": to }));
     Ok(Verdict::AllDone)
 }
 
-pub(super) fn mkdir(mkdir: &Mkdir, console: &Console) -> Result<Verdict> {
-    ask(&mkdir.remote, &mkdir.link, &Request::MakeDirectory { path: &mkdir.remote.path })?;
+pub(super) fn mkdir(mkdir: &Mkdir, place: Option<&Path>, console: &Console) -> Result<Verdict> {
+    ask(&mkdir.remote, &mkdir.link, place, &Request::MakeDirectory { path: &mkdir.remote.path })?;
     console.object(&json!({ "path": mkdir.remote.path, "made": true }));
     Ok(Verdict::AllDone)
 }
 
-pub(super) fn df(df: &Df, console: &Console) -> Result<Verdict> {
-    let Reply::Space(space) = ask(&df.remote, &df.link, &Request::Space)? else {
+pub(super) fn df(df: &Df, place: Option<&Path>, console: &Console) -> Result<Verdict> {
+    let Reply::Space(space) = ask(&df.remote, &df.link, place, &Request::Space)? else {
         bail!("{}: the answer is none about space", df.remote);
     };
     if console.json {

@@ -2,6 +2,7 @@
 
 mod args;
 mod authorize;
+mod connect;
 mod console;
 mod demo;
 mod get;
@@ -14,17 +15,14 @@ mod serve;
 mod user;
 
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::anyhow;
 use clap::Parser as _;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::client::{Client, ClientError};
-use crate::remote::Remote;
+use crate::client::ClientError;
 use crate::state::State;
-use args::{Args, Command, Link};
+use args::{Args, Command};
+use connect::connect;
 use console::{Console, advice_on_end};
 
 /// Exit code after an interrupt, as shells give it.
@@ -43,17 +41,18 @@ enum Verdict {
 pub fn run() -> ExitCode {
     let args = Args::parse();
     let console = Console::new(&args.output);
-    let state = || State::open(args.state.as_deref());
+    let place = args.state.as_deref();
+    let state = || State::open(place);
     let result = match args.command {
-        Command::Serve(serve) => serve::run(&serve, &args.output),
-        Command::Put(put) => put::run(&put, &console),
-        Command::Get(get) => get::run(&get, &console),
-        Command::Ls(ls) => manage::ls(&ls, &console),
-        Command::Stat(stat) => manage::stat(&stat, &console),
-        Command::Rm(rm) => manage::rm(&rm, &console),
-        Command::Mv(mv) => manage::mv(&mv, &console),
-        Command::Mkdir(mkdir) => manage::mkdir(&mkdir, &console),
-        Command::Df(df) => manage::df(&df, &console),
+        Command::Serve(serve) => serve::run(&serve, place, &args.output),
+        Command::Put(put) => put::run(&put, place, &console),
+        Command::Get(get) => get::run(&get, place, &console),
+        Command::Ls(ls) => manage::ls(&ls, place, &console),
+        Command::Stat(stat) => manage::stat(&stat, place, &console),
+        Command::Rm(rm) => manage::rm(&rm, place, &console),
+        Command::Mv(mv) => manage::mv(&mv, place, &console),
+        Command::Mkdir(mkdir) => manage::mkdir(&mkdir, place, &console),
+        Command::Df(df) => manage::df(&df, place, &console),
         Command::Key(key) => state().and_then(|state| key::run(&key, &state, &console)),
         Command::User(user) => state().and_then(|state| user::run(&user, &state, &console)),
         Command::Authorize(authorize) => {
@@ -81,22 +80,4 @@ fn explain(error: ClientError) -> anyhow::Error {
         ClientError::Session(end) => anyhow!("{end}{}", advice_on_end(end)),
         other => other.into(),
     }
-}
-
-/// A session with the server, that an interrupt ends.
-fn connect(remote: &Remote, link: &Link) -> Result<Client> {
-    link.check()?;
-    if let Some(user) = &remote.user {
-        bail!("plain links have no login: leave {:?} out", format!("{user}@"));
-    }
-    let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // A second signal ends the process as usual.
-        signal_hook::flag::register_conditional_default(signal, Arc::clone(&interrupted))
-            .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&interrupted)))
-            .context("cannot watch for signals")?;
-    }
-    let mut client = Client::connect(remote)?;
-    client.interrupt_by(interrupted);
-    Ok(client)
 }

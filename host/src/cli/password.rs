@@ -31,7 +31,7 @@ pub(super) fn new(source: &PasswordSource, user: &str) -> Result<Zeroizing<Strin
 }
 
 /// What a person types, unseen.
-fn ask(prompt: &str) -> Result<Zeroizing<String>> {
+pub(super) fn ask(prompt: &str) -> Result<Zeroizing<String>> {
     if !io::stdin().is_terminal() {
         bail!("there is no terminal to ask for the password at: give --password-file FILE");
     }
@@ -39,7 +39,7 @@ fn ask(prompt: &str) -> Result<Zeroizing<String>> {
 }
 
 /// What stands in `file`, but for the end of its line.
-fn of_file(file: &Path) -> Result<Zeroizing<String>> {
+pub(super) fn of_file(file: &Path) -> Result<Zeroizing<String>> {
     let shown = file.display();
     let context = || format!("cannot read the password in {shown}");
     let opened = File::open(file).with_context(context)?;

@@ -43,12 +43,12 @@ struct Sending<'a> {
     open: HashMap<RequestId, Item>,
 }
 
-pub(super) fn run(put: &Put, console: &Console) -> Result<Verdict> {
+pub(super) fn run(put: &Put, place: Option<&Path>, console: &Console) -> Result<Verdict> {
     let (files, remote) = split(&put.operands)?;
     if put.name.is_some() && files.len() != 1 {
         bail!("--name is for a single file, and {} are given", files.len());
     }
-    let mut client = connect(&remote, &put.link)?;
+    let mut client = connect(&remote, &put.link, place)?;
     let names_directory = remote.is_directory || is_directory(&mut client, &remote)?;
     let plan = plan(put, files, &remote, names_directory, console)?;
     let meter = console.meter(plan.bytes);

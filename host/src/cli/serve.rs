@@ -2,44 +2,143 @@
 
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use kift_core::secure::SecretKey;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use tracing::{debug, warn};
 use tracing_subscriber::EnvFilter;
+use zeroize::Zeroizing;
 
 use super::Verdict;
-use super::args::{Output, Serve};
-use crate::server::{Server, Stop};
+use super::args::{Output, Sandbox, Serve};
+use crate::access::{Accounts, first_user};
+use crate::net::DEFAULT_PORT;
+use crate::sandbox::{self, Strength};
+use crate::server::{Entrance, Server, Settings, Stop};
+use crate::state::State;
 use crate::store::{Options, Root};
 
-pub(super) fn run(serve: &Serve, output: &Output) -> Result<Verdict> {
-    serve.link.check()?;
+pub(super) fn run(serve: &Serve, place: Option<&Path>, output: &Output) -> Result<Verdict> {
     log_to_standard_error(output);
     let options = Options { read_only: serve.read_only, allow_hardlinks: serve.allow_hardlinks };
     let root = Root::open(&serve.dir, options)?;
-    let grace = Duration::from_secs(serve.grace);
-    let server = Server::bind(serve.listen, root, serve.max_sessions, grace)
-        .with_context(|| format!("cannot listen on {}", serve.listen))?;
+    let door = Door::open(serve, place, &root)?;
+    let settings = Settings {
+        entrance: door.entrance(),
+        sessions_max: serve.max_sessions,
+        grace: Duration::from_secs(serve.grace),
+    };
+    let server = bind(serve, &root, &settings)?;
     let address = server.local_address()?;
-    stop_on_signals(server.stop()).context("cannot watch for signals")?;
+    // Before anybody can know that there is somebody to be stopped.
+    let signals = Signals::new([SIGINT, SIGTERM]).context("cannot watch for signals")?;
     if let Some(file) = &serve.port_file {
         write_port(file, address.port())
             .with_context(|| format!("cannot write the port to {}", file.display()))?;
     }
-    greet(serve, address);
+    enter_sandbox(serve, &root, door.state()).inspect_err(|_| {
+        let _ = serve.port_file.as_ref().map(fs::remove_file);
+    })?;
+    stop_on_signals(signals, server.stop()).context("cannot watch for signals")?;
+    greet(serve, &root, address, &door);
     server.serve().context("cannot wait for connections")?;
     Ok(Verdict::AllDone)
 }
 
+/// Who is let in, and what the user is to be told of it.
+enum Door {
+    Plain,
+    Sealed {
+        state: State,
+        key: SecretKey,
+        accounts: Arc<Accounts>,
+        /// The user that was made because there was none, and the password, where a person reads it.
+        first: Option<(String, Option<Zeroizing<String>>)>,
+    },
+}
+
+impl Door {
+    fn open(serve: &Serve, place: Option<&Path>, root: &Root) -> Result<Self> {
+        if serve.plain {
+            return Ok(Self::Plain);
+        }
+        let state = State::open(place)?;
+        if state.path().starts_with(root.path()) {
+            bail!(
+                "the keys are kept in {}, which lies in the directory that is to be served: whoever \
+                 may read it could take them. Serve another directory, or keep the keys elsewhere \
+                 by --state",
+                state.path().display()
+            );
+        }
+        let (key, _) = state.key_or_new()?;
+        // For a person to read, and for no log.
+        let is_read = io::stdout().is_terminal();
+        let first = first_user(&state)?.map(|(name, password)| (name, is_read.then_some(password)));
+        let accounts = Arc::new(Accounts::open(state.clone())?);
+        Ok(Self::Sealed { state, key, accounts, first })
+    }
+
+    fn state(&self) -> Option<&Path> {
+        match self {
+            Self::Plain => None,
+            Self::Sealed { state, .. } => Some(state.path()),
+        }
+    }
+
+    fn entrance(&self) -> Entrance {
+        match self {
+            Self::Plain => Entrance::Plain,
+            Self::Sealed { key, accounts, .. } => {
+                Entrance::Sealed { key: key.clone(), accounts: Arc::clone(accounts) }
+            }
+        }
+    }
+}
+
+/// Listens where it was told to, or else on every address where links are sealed.
+fn bind(serve: &Serve, root: &Arc<Root>, settings: &Settings) -> Result<Server> {
+    let at = |address| {
+        Server::bind(address, Arc::clone(root), settings.clone())
+            .with_context(|| format!("cannot listen on {address}"))
+    };
+    let any_v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT));
+    let any_v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT));
+    match serve.listen {
+        Some(address) => at(address),
+        None if serve.plain => at(SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT))),
+        // Which takes IPv4 too; some systems have no IPv6.
+        None => at(any_v6).or_else(|_| at(any_v4)),
+    }
+}
+
+fn enter_sandbox(serve: &Serve, root: &Root, state: Option<&Path>) -> Result<()> {
+    if serve.sandbox == Sandbox::Off {
+        return Ok(());
+    }
+    let strength = sandbox::enter(root.path(), serve.read_only, state)
+        .context("cannot enter the sandbox (--sandbox off does without)")?;
+    if strength == Strength::Full {
+        debug!("the sandbox is {strength}");
+    } else if serve.sandbox == Sandbox::Require {
+        bail!("the sandbox is {strength}, and --sandbox require was given");
+    } else {
+        warn!("the sandbox is {strength}");
+    }
+    Ok(())
+}
+
 /// The first signal stops the server gracefully, a second one at once.
-fn stop_on_signals(stop: Stop) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
-    std::thread::Builder::new().name("kift signals".to_owned()).spawn(move || {
+fn stop_on_signals(mut signals: Signals, stop: Stop) -> io::Result<()> {
+    thread::Builder::new().name("kift signals".to_owned()).spawn(move || {
         for _ in signals.forever() {
             if stop.gracefully().swap(true, Ordering::Relaxed) {
                 stop.at_once().store(true, Ordering::Relaxed);
@@ -78,25 +177,58 @@ fn write_port(file: &Path, port: u16) -> io::Result<()> {
 }
 
 /// Says where the server listens and what a client types.
-fn greet(serve: &Serve, address: SocketAddr) {
-    let dir = fs::canonicalize(&serve.dir).unwrap_or_else(|_| serve.dir.clone());
+fn greet(serve: &Serve, root: &Root, address: SocketAddr, door: &Door) {
     let host = if address.ip().is_unspecified() {
         format!("{}:{}", host_name(), address.port())
     } else {
         address.to_string()
     };
-    let mut out = io::stdout().lock();
+    let read_only = if serve.read_only { ", read-only" } else { "" };
+    let mut text = format!("serving {} on {address}{read_only}\n", root.path().display());
+    match door {
+        Door::Plain => {
+            let or_write = if serve.read_only { "" } else { ", write and delete" };
+            text += &format!(
+                "plain: nothing is encrypted, and whoever reaches this port may read{or_write} files\n\n  \
+                 send:   kift put --plain FILE {host}/\n  list:   kift ls --plain {host}/\n  \
+                 fetch:  kift get --plain {host}/NAME\n"
+            );
+        }
+        Door::Sealed { key, first, .. } => {
+            let key = key.public().fingerprint();
+            text += &format!("its key is {key}\n");
+            let user = match first {
+                Some((name, Some(password))) => {
+                    text += &format!(
+                        "made the user {name}, with the password {}, which is shown only now\n",
+                        **password
+                    );
+                    name
+                }
+                Some((name, None)) => {
+                    text += &format!(
+                        "made the user {name}, for this machine's own key; a password for others: \
+                         kift user passwd {name}\n"
+                    );
+                    name
+                }
+                None => "USER",
+            };
+            let there = format!("--server-key {key}");
+            text += &format!(
+                "\n  from another machine:\n    send:   kift put {there} FILE kift://{user}@{host}/\n    \
+                 list:   kift ls {there} kift://{user}@{host}/\n    \
+                 fetch:  kift get {there} kift://{user}@{host}/NAME\n"
+            );
+            if first.is_some() {
+                let port = address.port();
+                text += &format!("  from this one, as {user}:  kift put FILE localhost:{port}/\n");
+            }
+        }
+    }
     // Whoever started the server and went away still has a server.
-    let _ = writeln!(
-        out,
-        "serving {} on {address}{}\n\
-         plain: nothing is encrypted, and whoever reaches this port may read{} files\n\
-         \n  send:   kift put --plain FILE {host}/\n  list:   kift ls --plain {host}/\n  \
-         fetch:  kift get --plain {host}/NAME\n\nstop with Ctrl-C",
-        dir.display(),
-        if serve.read_only { ", read-only" } else { "" },
-        if serve.read_only { "" } else { ", write and delete" },
-    );
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{text}\nstop with Ctrl-C");
     let _ = out.flush();
 }
 

@@ -4,12 +4,13 @@ use std::collections::VecDeque;
 use std::io;
 use std::task::Poll;
 
+use kift_core::secure::{Peer, PublicKey};
 use kift_core::session::{Event, Failure, Reply};
 use kift_core::storage::{Files, Outcome, RequestId};
 use kift_core::wire::{Code, Digest};
 
 use super::source::Source;
-use super::{RemoteEntry, Sink};
+use super::{Link, RemoteEntry, Sink};
 
 /// A request that is over.
 #[derive(Debug)]
@@ -23,8 +24,11 @@ pub struct Done {
 }
 
 /// The port of a client's session.
-#[derive(Default)]
 pub(super) struct Desk {
+    link: Link,
+    /// The server's key, and whether it is the right one.
+    server: Option<(PublicKey, bool)>,
+    is_open: bool,
     source: Option<(RequestId, Source)>,
     /// In the order of their requests.
     sinks: VecDeque<(RequestId, Box<dyn Sink>)>,
@@ -36,6 +40,29 @@ pub(super) struct Desk {
 }
 
 impl Desk {
+    pub(super) fn new(link: Link) -> Self {
+        Self {
+            link,
+            server: None,
+            is_open: false,
+            source: None,
+            sinks: VecDeque::new(),
+            done: VecDeque::new(),
+            entries: Vec::new(),
+            reasons: Vec::new(),
+            on_bytes: None,
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.is_open
+    }
+
+    /// The server's key, if it was admitted or if it was not.
+    pub(super) fn server(&self, admitted: bool) -> Option<PublicKey> {
+        self.server.filter(|server| server.1 == admitted).map(|server| server.0)
+    }
+
     pub(super) fn on_bytes(&mut self, f: Box<dyn FnMut(u64)>) {
         self.on_bytes = Some(f);
     }
@@ -115,8 +142,15 @@ impl Files for Desk {
         self.sinks.retain(|(of, _)| *of != request);
     }
 
+    fn admit(&mut self, peer: &Peer) -> Outcome<()> {
+        let admitted = self.link.admits(peer);
+        self.server = Some((peer.key, admitted));
+        Poll::Ready(if admitted { Ok(()) } else { Err(Code::Denied) })
+    }
+
     fn handle_event(&mut self, event: Event<'_>) {
         match event {
+            Event::Opened(_) => self.is_open = true,
             Event::Sending { request, modified, .. } => {
                 if let Some(sink) = self.sink(request) {
                     sink.set_modified(modified);

@@ -1,6 +1,7 @@
 //! The client: a requester over a stream, with files of this machine at its other side.
 
 mod desk;
+mod link;
 mod sink;
 mod source;
 
@@ -13,14 +14,17 @@ use std::time::{Duration, Instant as Clock};
 
 use embedded_io::{Read, Write};
 use kift_core::driver::{Blocking, Step};
+use kift_core::secure::{NoEntropy, PublicKey};
 use kift_core::session::{Error, Failure, Reply, RequestError, Requester, Side};
 use kift_core::storage::RequestId;
 use kift_core::wire::{Ask, Code, Conflict, Meta, Put, Request, Timestamp, TransferId};
 
 use crate::net::{Socket, buffer, session_config, since};
 use crate::remote::Remote;
+use crate::secure::HostNoise;
 use desk::Desk;
 pub use desk::Done;
+pub use link::{Expect, Link};
 pub(crate) use sink::timestamp;
 pub use sink::{FileSink, Pipe, Sink};
 pub use source::Patient;
@@ -43,6 +47,11 @@ pub enum ClientError {
     },
     /// The session is over.
     Session(Error),
+    /// The server's key is not one that was expected. Nothing was said to it, not even who this
+    /// client is.
+    Stranger(PublicKey),
+    /// No keys can be made for a link.
+    NoEntropy(NoEntropy),
     /// The user interrupted it.
     Interrupted,
 }
@@ -52,6 +61,10 @@ impl fmt::Display for ClientError {
         match self {
             Self::Connect { address, error } => write!(f, "cannot connect to {address}: {error}"),
             Self::Session(error) => error.fmt(f),
+            Self::Stranger(key) => {
+                write!(f, "the server shows a key that is not expected: {}", key.fingerprint())
+            }
+            Self::NoEntropy(error) => error.fmt(f),
             Self::Interrupted => f.write_str("interrupted"),
         }
     }
@@ -96,7 +109,7 @@ pub struct Upload<'a> {
 /// Requests are pipelined: [`put`](Self::put) and [`get`](Self::get) return as soon as the request
 /// is on its way, and [`take_done`](Self::take_done) tells what came of which.
 pub struct Client<T: embedded_io::ErrorType = Socket> {
-    session: Requester<Vec<u8>, REQUESTS_MAX>,
+    session: Requester<Vec<u8>, REQUESTS_MAX, HostNoise>,
     driver: Blocking<T>,
     desk: Desk,
     origin: Clock,
@@ -106,15 +119,15 @@ pub struct Client<T: embedded_io::ErrorType = Socket> {
 }
 
 impl Client<Socket> {
-    /// Connects to the server that `remote` names.
+    /// Connects to the server that `remote` names, by a link that is protected as `link` says.
     ///
     /// # Errors
-    /// [`ClientError::Connect`].
-    pub fn connect(remote: &Remote) -> Result<Self, ClientError> {
+    /// [`ClientError::Connect`], [`ClientError::NoEntropy`].
+    pub fn connect(remote: &Remote, link: Link) -> Result<Self, ClientError> {
         let error = |error| ClientError::Connect { address: remote.address(), error };
         let stream = connect(remote).map_err(error)?;
         let socket = Socket::new(stream).map_err(error)?;
-        Ok(Self::over(Blocking::with_read_ready(socket)))
+        Self::over(Blocking::with_read_ready(socket), link)
     }
 }
 
@@ -132,19 +145,41 @@ fn connect(remote: &Remote) -> io::Result<TcpStream> {
 
 impl<T: Read + Write> Client<T> {
     /// A client over any byte stream that keeps the contract of [`kift_core::driver`].
-    #[must_use]
-    pub fn over(driver: Blocking<T>) -> Self {
-        let session = Requester::new(buffer(), buffer(), &session_config(Side::Dialler))
+    ///
+    /// # Errors
+    /// [`ClientError::NoEntropy`].
+    pub fn over(driver: Blocking<T>, link: Link) -> Result<Self, ClientError> {
+        let noise = link.protect().map_err(ClientError::NoEntropy)?;
+        let config = session_config(Side::Dialler);
+        let session = Requester::with_security(buffer(), buffer(), &config, noise)
             .unwrap_or_else(|_| unreachable!("BUFFER_LEN is many chunks"));
-        Self {
+        Ok(Self {
             session,
             driver,
-            desk: Desk::default(),
+            desk: Desk::new(link),
             origin: Clock::now(),
             interrupted: Arc::default(),
             is_over: false,
             error: None,
+        })
+    }
+
+    /// Works until the server was found to be the right one and said what it can take. Nobody needs
+    /// to wait for that: it only tells early what the first request would.
+    ///
+    /// # Errors
+    /// The end of the session.
+    pub fn open(&mut self) -> Result<(), ClientError> {
+        while !self.desk.is_open() {
+            self.step()?;
         }
+        Ok(())
+    }
+
+    /// The server's key, once it was found to be the right one.
+    #[must_use]
+    pub fn server(&self) -> Option<PublicKey> {
+        self.desk.server(true)
     }
 
     /// Makes the client give up as soon as `flag` is set.
@@ -332,6 +367,9 @@ impl<T: Read + Write> Client<T> {
     fn how_it_ended(&self) -> ClientError {
         if self.interrupted.load(Ordering::Relaxed) {
             return ClientError::Interrupted;
+        }
+        if let Some(key) = self.desk.server(false) {
+            return ClientError::Stranger(key);
         }
         ClientError::Session(self.error.unwrap_or(Error::Disconnected))
     }

@@ -6,22 +6,22 @@ use std::task::Poll;
 use std::thread;
 use std::time::Duration;
 
-/// Enough for a few system calls and a log line.
-const STACK_LEN: usize = 64 * 1024;
+/// Enough for a password's hash; nothing is used of it that is not needed.
+const STACK_LEN: usize = 256 * 1024;
 
 /// Something that a thread of its own does. To drop it is to not care for the result: the thread
 /// ends by itself.
 #[derive(Debug)]
-pub(super) struct Background<T>(Receiver<T>);
+pub(crate) struct Background<T>(Receiver<T>);
 
 impl<T: Send + 'static> Background<T> {
     /// Starts `work`.
     ///
     /// # Errors
     /// The system has no thread to spare.
-    pub(super) fn start(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Self> {
+    pub(crate) fn start(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Self> {
         let (result, receiver) = sync_channel(1);
-        thread::Builder::new().name("sync".into()).stack_size(STACK_LEN).spawn(move || {
+        thread::Builder::new().name("kift work".into()).stack_size(STACK_LEN).spawn(move || {
             // Nobody may be waiting any more.
             let _ = result.send(work());
         })?;
@@ -29,7 +29,7 @@ impl<T: Send + 'static> Background<T> {
     }
 
     /// The result, as soon as it is there; pending after `at_most`. None if the work panicked.
-    pub(super) fn wait(&self, at_most: Duration) -> Poll<Option<T>> {
+    pub(crate) fn wait(&self, at_most: Duration) -> Poll<Option<T>> {
         match self.0.recv_timeout(at_most) {
             Ok(result) => Poll::Ready(Some(result)),
             Err(RecvTimeoutError::Timeout) => Poll::Pending,

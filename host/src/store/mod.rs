@@ -41,5 +41,6 @@ mod workshop;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use background::Background;
 pub use root::{Bounds, Options, Root};
 pub use session::Session;

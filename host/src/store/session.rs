@@ -43,6 +43,11 @@ impl Session {
         Self { root, peer, open: Open::Nothing, looked: RequestId::default() }
     }
 
+    /// As the log names the peer.
+    pub(crate) fn peer(&self) -> &str {
+        &self.peer
+    }
+
     /// Logs a refusal or failure.
     fn told<T>(&self, what: &str, path: &str, result: Result<T, Code>) -> Outcome<T> {
         if let Err(code) = &result {

@@ -1,20 +1,33 @@
 //! The server: one thread a session, a bounded number of them.
+//!
+//! | module | does |
+//! | --- | --- |
+//! | `seats` | counts connections, and those on which nobody is known yet |
+//! | `guard` | who may do what, between a session and the store |
+
+mod guard;
+mod seats;
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant as Clock};
 
 use kift_core::driver::{Blocking, Step};
+use kift_core::secure::SecretKey;
 use kift_core::session::{Error, Responder, Side};
 use kift_core::wire::Code;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{debug, info, warn};
 
+use crate::access::Accounts;
 use crate::net::{Socket, TICK, buffer, session_config, since};
-use crate::store::{Root, Session};
+use crate::secure::{HostNoise, SystemRandom};
+use crate::store::Root;
+use guard::Guard;
+use seats::{Seat, Seats};
 
 /// Refusals that may be under way at once: a peer that does not take its refusal must not hold up
 /// the next.
@@ -52,44 +65,29 @@ impl Stop {
     }
 }
 
-/// Sessions under way.
-#[derive(Debug, Default)]
-struct Sessions {
-    count: Mutex<usize>,
-    changed: Condvar,
+/// Who is let in.
+#[derive(Debug, Clone)]
+pub enum Entrance {
+    /// Whoever comes, over plain links.
+    Plain,
+    /// Whom the accounts know, over sealed links.
+    Sealed {
+        /// Who the server is.
+        key: SecretKey,
+        /// Whom it lets in.
+        accounts: Arc<Accounts>,
+    },
 }
 
-impl Sessions {
-    /// Counts one more, unless there are `max` already.
-    fn enter(self: &Arc<Self>, max: usize) -> Option<Seat> {
-        let mut count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        if *count >= max {
-            return None;
-        }
-        *count += 1;
-        Some(Seat(Arc::clone(self)))
-    }
-
-    /// Waits until none is left, at most for `patience`, and says how many are.
-    fn wait_for_none(&self, patience: Duration) -> usize {
-        let count = self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        let (count, _) = self
-            .changed
-            .wait_timeout_while(count, patience, |count| *count > 0)
-            .unwrap_or_else(PoisonError::into_inner);
-        *count
-    }
-}
-
-/// A session's place among those counted; given back when dropped, even by a panic.
-#[derive(Debug)]
-struct Seat(Arc<Sessions>);
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        *self.0.count.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        self.0.changed.notify_all();
-    }
+/// What a server is to do, and how much of it.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Who is let in.
+    pub entrance: Entrance,
+    /// Sessions at once.
+    pub sessions_max: usize,
+    /// What running transfers get when the server is stopped.
+    pub grace: Duration,
 }
 
 /// A server that is bound and not yet serving.
@@ -97,26 +95,19 @@ impl Drop for Seat {
 pub struct Server {
     listener: TcpListener,
     root: Arc<Root>,
-    sessions_max: usize,
-    grace: Duration,
+    settings: Settings,
     stop: Stop,
 }
 
 impl Server {
-    /// Binds `address` to serve `root` in at most `sessions_max` sessions at once; `grace` is what
-    /// running transfers get when the server is stopped.
+    /// Binds `address` to serve `root`.
     ///
     /// # Errors
     /// The system's, where the address cannot be bound.
-    pub fn bind(
-        address: SocketAddr,
-        root: Arc<Root>,
-        sessions_max: usize,
-        grace: Duration,
-    ) -> io::Result<Self> {
+    pub fn bind(address: SocketAddr, root: Arc<Root>, settings: Settings) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
-        Ok(Self { listener, root, sessions_max, grace, stop: Stop::default() })
+        Ok(Self { listener, root, settings, stop: Stop::default() })
     }
 
     /// Where it listens, with the port that was taken if 0 was asked for.
@@ -138,14 +129,14 @@ impl Server {
     /// # Errors
     /// The system's, where waiting for connections is not possible any more.
     pub fn serve(self) -> io::Result<()> {
-        let sessions = Arc::new(Sessions::default());
+        let seats = Arc::new(Seats::default());
         let refusals = Arc::new(AtomicUsize::new(0));
         while !self.stop.is_asked() {
             let Some((stream, peer)) = self.accept()? else { continue };
-            match sessions.enter(self.sessions_max) {
-                Some(seat) => self.start(stream, peer, seat),
-                None => {
-                    warn!(%peer, sessions = self.sessions_max, "refused: too many sessions");
+            match seats.enter(peer.ip(), self.settings.sessions_max) {
+                Ok(seat) => self.start(stream, peer, seat),
+                Err(full) => {
+                    warn!(%peer, "refused: {full}");
                     refuse(stream, &refusals);
                 }
             }
@@ -154,8 +145,8 @@ impl Server {
         drop(self.listener);
         info!("stopping");
         let asked = Clock::now();
-        while sessions.wait_for_none(TICK) > 0 {
-            if asked.elapsed() >= self.grace && !self.stop.is_urgent() {
+        while seats.wait_for_none(TICK) > 0 {
+            if asked.elapsed() >= self.settings.grace && !self.stop.is_urgent() {
                 warn!("the grace time is over: ending what still runs");
                 self.stop.at_once.store(true, Ordering::Relaxed);
             }
@@ -187,18 +178,25 @@ impl Server {
     }
 
     fn start(&self, stream: TcpStream, peer: SocketAddr, seat: Seat) {
-        let store = Session::new(Arc::clone(&self.root), peer.to_string());
+        let root = Arc::clone(&self.root);
+        let (noise, guard) = match &self.settings.entrance {
+            Entrance::Plain => {
+                let plain = HostNoise::plain(crc32c::crc32c);
+                (plain, Guard::new(root, peer, None, None))
+            }
+            Entrance::Sealed { key, accounts } => {
+                let token = accounts.token();
+                match HostNoise::new(key.clone(), token.clone(), &mut SystemRandom) {
+                    Ok(noise) => (noise, Guard::new(root, peer, Some(Arc::clone(accounts)), token)),
+                    Err(error) => return warn!(%peer, "refused: {error}"),
+                }
+            }
+        };
         let stop = self.stop.clone();
         let thread = thread::Builder::new().name(format!("kift {peer}")).stack_size(STACK_LEN);
         let started = thread.spawn(move || {
-            let _seat = seat;
             info!(%peer, "connected");
-            match run(stream, store, &stop) {
-                Ok(()) => info!(%peer, "session ended"),
-                Err(End::Session(Error::Disconnected)) => info!(%peer, "connection lost"),
-                Err(End::Session(error)) => warn!(%peer, %error, "session ended"),
-                Err(End::Socket(error)) => warn!(%peer, %error, "session ended"),
-            }
+            run(stream, noise, guard, seat, &stop);
         });
         if let Err(error) = started {
             warn!(%peer, %error, "cannot start a thread for the session");
@@ -206,29 +204,37 @@ impl Server {
     }
 }
 
-enum End {
-    Socket(io::Error),
-    Session(Error),
-}
-
 /// One session, from the connection to its end.
-fn run(stream: TcpStream, mut store: Session, stop: &Stop) -> Result<(), End> {
+fn run(stream: TcpStream, noise: HostNoise, mut guard: Guard, mut seat: Seat, stop: &Stop) {
     let origin = Clock::now();
-    let mut driver = Blocking::with_read_ready(Socket::new(stream).map_err(End::Socket)?);
-    // The buffers are far larger than a session needs at least.
-    let Ok(mut responder) = Responder::new(buffer(), buffer(), &session_config(Side::Listener))
-    else {
-        return Err(End::Session(Error::Closed(Code::Internal)));
+    let socket = match Socket::new(stream) {
+        Ok(socket) => socket,
+        Err(error) => return warn!(peer = guard.name(), %error, "the connection cannot be used"),
     };
+    let mut driver = Blocking::with_read_ready(socket);
+    let config = session_config(Side::Listener);
+    let mut responder = Responder::with_security(buffer(), buffer(), &config, noise)
+        .unwrap_or_else(|_| unreachable!("BUFFER_LEN is many chunks"));
     loop {
         if stop.is_urgent() {
             responder.abort(Code::ShuttingDown);
         } else if stop.is_asked() {
             responder.shut_down();
         }
-        if let Step::Closed(result) = driver.step(&mut responder, &mut store, since(origin)) {
+        if let Some(code) = guard.verdict() {
+            responder.abort(code);
+        }
+        if let Step::Closed(result) = driver.step(&mut responder, &mut guard, since(origin)) {
             drain(driver.stream().stream());
-            return result.map_err(End::Session);
+            let peer = guard.name();
+            return match result {
+                Ok(()) => info!(peer, "session ended"),
+                Err(Error::Disconnected) => info!(peer, "connection lost"),
+                Err(error) => warn!(peer, %error, "session ended"),
+            };
+        }
+        if guard.is_known() {
+            seat.become_known();
         }
     }
 }

@@ -1,0 +1,237 @@
+//! How a command comes to a session: whom it trusts, and who it says it is.
+//!
+//! Whatever a person is asked is asked between two links, and never while one waits: its deadlines
+//! are for machines.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, Result, anyhow, bail};
+use kift_core::secure::{Fingerprint, PublicKey, SecretKey, Token};
+use kift_core::session::{Failure, Reply};
+use kift_core::wire::{Code, Password, Request};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use super::args::{Link as LinkArgs, ServerKey};
+use super::explain;
+use super::password;
+use crate::client::{Client, ClientError, Expect, Link};
+use crate::remote::Remote;
+use crate::state::State;
+use crate::trust;
+
+/// Times that a person is asked for a password.
+const PASSWORDS_MAX: u32 = 3;
+
+/// A session with the server, in which the user is logged in, and that an interrupt ends. What this
+/// machine remembers is in `place`, or where it usually is.
+pub(super) fn connect(remote: &Remote, args: &LinkArgs, place: Option<&Path>) -> Result<Client> {
+    let dial = Dial { remote, interrupted: Arc::default(), asking: Arc::default() };
+    dial.watch_for_interrupts().context("cannot watch for signals")?;
+    if args.plain {
+        if let Some(user) = &remote.user {
+            bail!("plain links have no login: leave {:?} out", format!("{user}@"));
+        }
+        return dial.open(Link::Plain).map_err(explain);
+    }
+    let state = State::open(place)?;
+    let (key, _) = state.key_or_new()?;
+    if let Some(file) = &args.token_file {
+        let token = password::of_file(file)?.parse();
+        let token: Token = token.with_context(|| format!("{}", file.display()))?;
+        return dial.pair(&state, key, token);
+    }
+    let (client, link) = dial.meet(&state, key, args.server_key.as_ref())?;
+    match (&remote.user, &args.password_file) {
+        (None, None) => Ok(client),
+        (None, Some(_)) => bail!("a password is a user's: write kift://USER@{}", remote.address()),
+        (Some(user), Some(file)) => dial.log_in(client, user, &password::of_file(file)?),
+        (Some(user), None) => dial.introduce(client, user, &link),
+    }
+}
+
+/// A server that is to be reached.
+struct Dial<'a> {
+    remote: &'a Remote,
+    interrupted: Arc<AtomicBool>,
+    /// A person is being asked something: there is nothing to end in good order.
+    asking: Arc<AtomicBool>,
+}
+
+impl Dial<'_> {
+    fn watch_for_interrupts(&self) -> io::Result<()> {
+        for signal in [SIGINT, SIGTERM] {
+            flag::register_conditional_default(signal, Arc::clone(&self.asking))?;
+            // A second signal ends the process as usual.
+            flag::register_conditional_default(signal, Arc::clone(&self.interrupted))?;
+            flag::register(signal, Arc::clone(&self.interrupted))?;
+        }
+        Ok(())
+    }
+
+    fn ask<T>(&self, question: impl FnOnce() -> T) -> T {
+        self.asking.store(true, Ordering::Relaxed);
+        let answer = question();
+        self.asking.store(false, Ordering::Relaxed);
+        answer
+    }
+
+    /// A session whose server is known to be the right one.
+    fn open(&self, link: Link) -> Result<Client, ClientError> {
+        let mut client = Client::connect(self.remote, link)?;
+        client.interrupt_by(Arc::clone(&self.interrupted));
+        client.open()?;
+        Ok(client)
+    }
+
+    /// A session with a server that is known, or that a person knows.
+    fn meet(
+        &self,
+        state: &State,
+        key: SecretKey,
+        pin: Option<&ServerKey>,
+    ) -> Result<(Client, Link)> {
+        let address = self.remote.address();
+        let known = trust::known(state, &address)?;
+        let server = match pin {
+            Some(ServerKey::Fingerprint(fingerprint)) => Expect::Fingerprint(*fingerprint),
+            Some(ServerKey::Key(key)) => Expect::Keys(vec![*key]),
+            // Who has this machine's own secret is this machine.
+            None => Expect::Keys(known.iter().chain([key.public()]).copied().collect()),
+        };
+        let link = Link::Sealed { key: key.clone(), server };
+        let shown = match self.open(link.clone()) {
+            Ok(client) => return Ok((client, link)),
+            Err(ClientError::Stranger(shown)) => shown,
+            Err(error) => return Err(explain(error)),
+        };
+        if let Some(pin) = pin {
+            return Err(not_the_one(&address, pin, &shown));
+        }
+        if !known.is_empty() {
+            return Err(changed(&address, &known, &shown));
+        }
+        self.ask(|| ask_about(&address, &shown))?;
+        trust::remember(state, &address, &shown)?;
+        let link = Link::Sealed { key, server: Expect::Keys(vec![shown]) };
+        Ok((self.open(link.clone()).map_err(explain)?, link))
+    }
+
+    /// A first contact by a token. The server is known when its first answer has come: only who has
+    /// the token too could make one.
+    fn pair(&self, state: &State, key: SecretKey, token: Token) -> Result<Client> {
+        if let Some(user) = &self.remote.user {
+            bail!("the token says which user this is: leave {:?} out", format!("{user}@"));
+        }
+        let mut client = self.open(Link::Pairing { key, token }).map_err(explain)?;
+        // What it answers does not matter.
+        let _ = client.ask(&Request::Space).map_err(explain)?;
+        let Some(server) = client.server() else { bail!("the server has shown no key") };
+        trust::remember(state, &self.remote.address(), &server)?;
+        let _ = writeln!(
+            io::stderr(),
+            "paired with {}: its key {} is known from now on",
+            self.remote.address(),
+            server.fingerprint()
+        );
+        Ok(client)
+    }
+
+    /// Says who the user is, by this machine's key alone if that will do, else by a password that a
+    /// person is asked for.
+    fn introduce(&self, mut client: Client, user: &str, link: &Link) -> Result<Client> {
+        match log_in(&mut client, user, "")? {
+            Ok(()) => return Ok(client),
+            Err(Code::LoginRequired) => {}
+            Err(code) => return Err(refused(user, code)),
+        }
+        client.finish().map_err(explain)?;
+        for _ in 0..PASSWORDS_MAX {
+            let question = format!("password of {user} at {}: ", self.remote.address());
+            let password = self.ask(|| password::ask(&question))?;
+            let mut client = self.open(link.clone()).map_err(explain)?;
+            match log_in(&mut client, user, &password)? {
+                Ok(()) => return Ok(client),
+                Err(Code::LoginFailed) => {
+                    let _ = writeln!(io::stderr(), "wrong user or password");
+                }
+                Err(code) => return Err(refused(user, code)),
+            }
+        }
+        Err(refused(user, Code::LoginFailed))
+    }
+
+    fn log_in(&self, mut client: Client, user: &str, password: &str) -> Result<Client> {
+        match log_in(&mut client, user, password)? {
+            Ok(()) => Ok(client),
+            Err(code) => Err(refused(user, code)),
+        }
+    }
+}
+
+fn log_in(client: &mut Client, user: &str, password: &str) -> Result<Result<(), Code>> {
+    let Some(password) = Password::new(password) else {
+        bail!("a password has at most 128 bytes, and no NUL among them");
+    };
+    Ok(match client.ask(&Request::Login { user, password }).map_err(explain)? {
+        Ok(Reply::Done) => Ok(()),
+        Ok(_) => Err(Code::Internal),
+        Err(Failure::Local(Code::BadName)) => bail!("{user:?} is no user's name"),
+        Err(failure) => Err(failure.code()),
+    })
+}
+
+fn refused(user: &str, code: Code) -> anyhow::Error {
+    anyhow!("cannot log in as {user:?}: {code}")
+}
+
+/// Asks a person whether the server is the right one. An error says that it is not, or that nobody
+/// is there to be asked.
+fn ask_about(address: &str, shown: &PublicKey) -> Result<()> {
+    let fingerprint = shown.fingerprint();
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        bail!(
+            "the server {address} is not known here. It shows the key {fingerprint}. If that is \
+             what it printed when it started, say so: --server-key {fingerprint}"
+        );
+    }
+    let mut err = io::stderr();
+    write!(
+        err,
+        "The server {address} is not known here. It shows the key\n\n  {fingerprint}\n\nIs that what \
+         it printed when it started? [yes/no] "
+    )?;
+    err.flush()?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    if answer.trim() != "yes" {
+        bail!("the server {address} is not trusted, and nothing was said to it");
+    }
+    Ok(())
+}
+
+fn not_the_one(address: &str, pin: &ServerKey, shown: &PublicKey) -> anyhow::Error {
+    let wanted: Fingerprint = match pin {
+        ServerKey::Fingerprint(fingerprint) => *fingerprint,
+        ServerKey::Key(key) => key.fingerprint(),
+    };
+    anyhow!(
+        "the server {address} is not the one that --server-key names, and nothing was said to it\n  \
+         named:  {wanted}\n  shown:  {}",
+        shown.fingerprint()
+    )
+}
+
+fn changed(address: &str, known: &[PublicKey], shown: &PublicKey) -> anyhow::Error {
+    let known: Vec<String> = known.iter().map(|key| key.fingerprint().to_string()).collect();
+    anyhow!(
+        "THE SERVER {address} SHOWS ANOTHER KEY THAN BEFORE. Somebody may be pretending to be it. \
+         Nothing was said to it.\n  known:  {}\n  shown:  {}\nIf you know that it has a new key, \
+         because whoever runs it says so, forget the old one: kift key forget {address}",
+        known.join(", "),
+        shown.fingerprint()
+    )
+}

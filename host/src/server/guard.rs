@@ -1,0 +1,316 @@
+//! Who may do what: stands between a session and the store.
+//!
+//! The store knows a home and its bounds. Whom they belong to, and what that user may do there, is
+//! decided here, before each operation.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant as Clock};
+
+use kift_core::secure::{Peer, PublicKey, Token};
+use kift_core::session::Event;
+use kift_core::storage::{Files, Outcome, Page, RequestId, Store};
+use kift_core::wire::{Code, Conflict, Digest, Meta, Password, Path, Put, Space};
+use tracing::{info, warn};
+use zeroize::Zeroizing;
+
+use crate::access::{Accounts, Entry, Grant, Rights};
+use crate::net::TICK;
+use crate::store::{Background, Bounds, Root, Session};
+
+/// How long a peer may be here before it has logged in.
+const LOGIN_MAX: Duration = Duration::from_secs(30);
+
+/// Wrong passwords after which a link is closed.
+const FAILURES_MAX: u32 = 3;
+
+/// One peer, and what it may do.
+#[derive(Debug)]
+pub(super) struct Guard {
+    root: Arc<Root>,
+    address: SocketAddr,
+    /// None on a plain link, where everybody may do everything.
+    accounts: Option<Arc<Accounts>>,
+    /// What the peer may pair with.
+    token: Option<Token>,
+    key: Option<PublicKey>,
+    inside: Option<Inside>,
+    /// The peer may still say which user it is: nothing else was asked yet.
+    may_login: bool,
+    verifying: Option<Background<Result<Grant, Code>>>,
+    failures: u32,
+    /// Since when the peer may log in.
+    since: Clock,
+    is_open: bool,
+}
+
+/// A user at work.
+#[derive(Debug)]
+struct Inside {
+    grant: Option<Grant>,
+    store: Session,
+}
+
+impl Inside {
+    fn may(&self, needed: Rights) -> bool {
+        self.grant.as_ref().is_none_or(|grant| grant.rights.contains(needed))
+    }
+}
+
+impl Guard {
+    /// For the peer at `address`, whose link has `token` for pairing. Without `accounts` it may do
+    /// what it likes.
+    pub(super) fn new(
+        root: Arc<Root>,
+        address: SocketAddr,
+        accounts: Option<Arc<Accounts>>,
+        token: Option<Token>,
+    ) -> Self {
+        let inside = accounts.is_none().then(|| Inside {
+            grant: None,
+            store: Session::new(Arc::clone(&root), address.to_string()),
+        });
+        Self {
+            root,
+            address,
+            accounts,
+            token,
+            key: None,
+            inside,
+            may_login: true,
+            verifying: None,
+            failures: 0,
+            since: Clock::now(),
+            is_open: false,
+        }
+    }
+
+    /// Whether somebody is here who may be.
+    pub(super) fn is_known(&self) -> bool {
+        self.is_open && self.inside.is_some()
+    }
+
+    /// Why the peer must leave, if it must.
+    pub(super) fn verdict(&self) -> Option<Code> {
+        match (&self.inside, &self.accounts) {
+            (Some(Inside { grant: Some(grant), .. }), Some(accounts)) if !accounts.still(grant) => {
+                warn!(peer = %self.name(), "what this user may do was changed or has expired");
+                Some(Code::Denied)
+            }
+            (None, _) if self.failures >= FAILURES_MAX => Some(Code::LoginFailed),
+            (None, _) if self.key.is_some() && self.since.elapsed() >= LOGIN_MAX => {
+                Some(Code::TimedOut)
+            }
+            _ => None,
+        }
+    }
+
+    /// As the log names the peer.
+    pub(super) fn name(&self) -> String {
+        match &self.inside {
+            Some(Inside { grant: Some(grant), .. }) => format!("{}@{}", grant.user, self.address),
+            _ => self.address.to_string(),
+        }
+    }
+
+    /// Opens a user's home.
+    fn let_in(&mut self, grant: Grant, how: &str) -> Result<(), Code> {
+        let bounds = Bounds { largest: grant.largest };
+        let home = self.root.home(&grant.home, bounds).map_err(|code| {
+            warn!(peer = %self.address, user = grant.user, home = grant.home, %code, "cannot open the home");
+            code
+        })?;
+        let name = format!("{}@{}", grant.user, self.address);
+        let fingerprint = self.key.map(|key| key.fingerprint());
+        info!(peer = name, key = ?fingerprint, rights = %grant.rights, home = grant.home, "logged in by {how}");
+        self.inside = Some(Inside { grant: Some(grant), store: Session::new(home, name) });
+        Ok(())
+    }
+
+    /// The store, for something that needs `rights`.
+    fn store(&mut self, needed: Rights) -> Result<&mut Session, Code> {
+        self.may_login = false;
+        let inside = self.inside.as_mut().ok_or(Code::LoginRequired)?;
+        if !inside.may(needed) {
+            warn!(peer = inside.store.peer(), %needed, "refused: this user may not do that");
+            return Err(Code::Denied);
+        }
+        Ok(&mut inside.store)
+    }
+
+    /// The store, to go on with what was begun.
+    fn begun(&mut self) -> Result<&mut Session, Code> {
+        self.inside.as_mut().map(|inside| &mut inside.store).ok_or(Code::Internal)
+    }
+
+    fn failed(&mut self, user: &str) -> Code {
+        self.failures += 1;
+        warn!(peer = %self.address, user, failures = self.failures, "login failed");
+        Code::LoginFailed
+    }
+
+    fn verified(&mut self, user: &str, result: Option<Result<Grant, Code>>) -> Result<(), Code> {
+        match result {
+            Some(Ok(grant)) => {
+                self.may_login = false;
+                self.let_in(grant, "password")
+            }
+            Some(Err(Code::LoginFailed)) => Err(self.failed(user)),
+            Some(Err(code)) => Err(code),
+            None => Err(Code::Internal),
+        }
+    }
+}
+
+macro_rules! ready {
+    ($result:expr) => {
+        match $result {
+            Ok(value) => value,
+            Err(code) => return Poll::Ready(Err(code)),
+        }
+    };
+}
+
+impl Files for Guard {
+    fn read(&mut self, request: RequestId, at: u64, buf: &mut [u8]) -> Outcome<usize> {
+        ready!(self.begun()).read(request, at, buf)
+    }
+
+    fn write(&mut self, request: RequestId, at: u64, data: &[u8]) -> Outcome<()> {
+        ready!(self.begun()).write(request, at, data)
+    }
+
+    fn commit(&mut self, request: RequestId, size: u64, root: Digest) -> Outcome<u32> {
+        ready!(self.begun()).commit(request, size, root)
+    }
+
+    fn abort(&mut self, request: RequestId) {
+        if let Ok(store) = self.begun() {
+            store.abort(request);
+        }
+    }
+
+    fn admit(&mut self, peer: &Peer) -> Outcome<()> {
+        let Some(accounts) = &self.accounts else { return Poll::Ready(Err(Code::Denied)) };
+        let from = self.address.ip();
+        let entry = match &self.token {
+            Some(token) if peer.pairing => accounts.pair(token, &peer.key, from),
+            _ => accounts.admit(&peer.key, from),
+        };
+        self.key = Some(peer.key);
+        self.since = Clock::now();
+        let how = if peer.pairing { "token, and paired" } else { "key" };
+        Poll::Ready(match entry {
+            Ok(Entry::User(grant)) => self.let_in(grant, how),
+            Ok(Entry::Guest) => Ok(()),
+            Err(code) => {
+                warn!(peer = %self.address, key = %peer.key.fingerprint(), %code, "refused: this key is nobody's");
+                Err(code)
+            }
+        })
+    }
+
+    fn handle_event(&mut self, event: Event<'_>) {
+        if let Event::Opened(_) = event {
+            self.is_open = true;
+        }
+        if let Ok(store) = self.begun() {
+            store.handle_event(event);
+        }
+    }
+}
+
+impl Store for Guard {
+    fn login(&mut self, _: RequestId, user: &str, password: &Password<'_>) -> Outcome<()> {
+        if let Some(verifying) = &self.verifying {
+            let Poll::Ready(result) = verifying.wait(TICK) else { return Poll::Pending };
+            self.verifying = None;
+            return Poll::Ready(self.verified(user, result));
+        }
+        let (Some(accounts), Some(key), true) = (&self.accounts, self.key, self.may_login) else {
+            return Poll::Ready(Err(Code::Denied));
+        };
+        let from = self.address.ip();
+        if password.as_str().is_empty() {
+            let grant = ready!(accounts.claim(&key, from, user).ok_or(Code::LoginRequired));
+            self.may_login = false;
+            return Poll::Ready(self.let_in(grant, "key"));
+        }
+        if self.failures >= FAILURES_MAX {
+            return Poll::Ready(Err(Code::LoginFailed));
+        }
+        let (accounts, user) = (Arc::clone(accounts), user.to_owned());
+        let password = Zeroizing::new(password.as_str().to_owned());
+        let verify = move || accounts.verify(&key, from, &user, &password);
+        match Background::start(verify) {
+            Ok(verifying) => {
+                self.verifying = Some(verifying);
+                Poll::Pending
+            }
+            Err(error) => {
+                warn!(peer = %self.address, %error, "no thread to verify a password");
+                Poll::Ready(Err(Code::Busy))
+            }
+        }
+    }
+
+    fn begin(&mut self, request: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<()> {
+        let may_delete = self.inside.as_ref().is_some_and(|inside| inside.may(Rights::DELETE));
+        let mut put = *put;
+        // To replace a file is to remove the one that is there.
+        if put.conflict == Conflict::Replace && !may_delete {
+            put.conflict = Conflict::Refuse;
+        }
+        ready!(self.store(Rights::WRITE)).begin(request, path, &put)
+    }
+
+    fn open(&mut self, request: RequestId, path: Path<'_>) -> Outcome<Meta> {
+        ready!(self.store(Rights::READ)).open(request, path)
+    }
+
+    fn close(&mut self, request: RequestId) {
+        if let Ok(store) = self.begun() {
+            store.close(request);
+        }
+    }
+
+    fn stat(&mut self, request: RequestId, path: Path<'_>) -> Outcome<Meta> {
+        ready!(self.store(Rights::LIST)).stat(request, path)
+    }
+
+    fn open_directory(&mut self, request: RequestId, path: Path<'_>, after: &str) -> Outcome<()> {
+        ready!(self.store(Rights::LIST)).open_directory(request, path, after)
+    }
+
+    fn read_directory(&mut self, request: RequestId, page: &mut Page<'_>) -> Outcome<bool> {
+        ready!(self.begun()).read_directory(request, page)
+    }
+
+    fn close_directory(&mut self, request: RequestId) -> u64 {
+        self.begun().map_or(0, |store| store.close_directory(request))
+    }
+
+    fn delete(&mut self, request: RequestId, path: Path<'_>) -> Outcome<()> {
+        ready!(self.store(Rights::DELETE)).delete(request, path)
+    }
+
+    fn rename(
+        &mut self,
+        request: RequestId,
+        from: Path<'_>,
+        to: Path<'_>,
+        replace: bool,
+    ) -> Outcome<()> {
+        // A name goes, and another comes.
+        ready!(self.store(Rights::WRITE.and(Rights::DELETE))).rename(request, from, to, replace)
+    }
+
+    fn make_directory(&mut self, request: RequestId, path: Path<'_>) -> Outcome<()> {
+        ready!(self.store(Rights::WRITE)).make_directory(request, path)
+    }
+
+    fn space(&mut self, request: RequestId) -> Outcome<Space> {
+        ready!(self.store(Rights::NONE)).space(request)
+    }
+}
