@@ -1,5 +1,6 @@
 //! Finding paths under the root without ever leaving it, and what is served of what is found.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use kift_core::wire::{Code, EntryKind, Meta, Path, Timestamp};
@@ -7,7 +8,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, ope
 use rustix::io::Errno;
 
 use super::reason::reason;
-use super::root::Root;
+use super::root::{Root, Served};
 
 /// The directory under the root that belongs to the server alone.
 pub(super) const RESERVED: &str = ".kift";
@@ -17,18 +18,22 @@ pub(super) const RESERVED: &str = ".kift";
 const LOOKUPS_MAX: u32 = 32;
 
 /// How a directory is opened.
-const DIRECTORY: OFlags =
+pub(super) const DIRECTORY: OFlags =
     OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NONBLOCK).union(OFlags::NOCTTY);
 
 const NANOSECONDS: i64 = 1_000_000_000;
 
 /// Opens `path` beneath `dir`, through no link and into no other file system.
-pub(super) fn open_beneath(dir: impl AsFd, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+pub(super) fn open_beneath(
+    dir: impl AsFd,
+    path: impl AsRef<OsStr>,
+    flags: OFlags,
+) -> Result<OwnedFd, Errno> {
     let resolve = ResolveFlags::BENEATH
         | ResolveFlags::NO_SYMLINKS
         | ResolveFlags::NO_MAGICLINKS
         | ResolveFlags::NO_XDEV;
-    let path = if path.is_empty() { "." } else { path };
+    let path = Some(path.as_ref()).filter(|path| !path.is_empty()).unwrap_or(OsStr::new("."));
     let mut lookups = 0;
     loop {
         match openat2(&dir, path, flags, Mode::empty(), resolve) {
@@ -66,6 +71,14 @@ impl AsFd for Folder<'_> {
     }
 }
 
+impl Served {
+    /// Whether `name`, in the served directory, is the reserved one.
+    pub(super) fn is_reserved(&self, name: &str) -> bool {
+        // Which names a file system that folds case takes for one, it alone knows.
+        name == RESERVED || self.folds_case && same_file(&self.dir, name, RESERVED)
+    }
+}
+
 impl Root {
     /// Refuses what lies in the reserved directory, and that itself.
     fn guard(&self, path: Path<'_>) -> Result<(), Code> {
@@ -77,18 +90,15 @@ impl Root {
 
     /// Whether `name`, at the top, is the reserved directory. A home has none: it lies beside it.
     pub(super) fn is_reserved(&self, name: &str) -> bool {
-        // Which names a file system that folds case takes for one, it alone knows.
-        self.home.is_empty()
-            && (name == RESERVED
-                || self.served.folds_case && same_file(&self.served.dir, name, RESERVED))
+        self.home.is_empty() && self.served.is_reserved(name)
     }
 
     /// Where every path begins. A home, too, is found anew each time.
-    fn top(&self) -> Result<Folder<'_>, Code> {
+    pub(super) fn top(&self) -> Result<Folder<'_>, Code> {
         if self.home.is_empty() {
             return Ok(Folder::Root(&self.served.dir));
         }
-        let home = open_beneath(&self.served.dir, &self.home, DIRECTORY | OFlags::CLOEXEC);
+        let home = open_beneath(&self.served.dir, &*self.home, DIRECTORY);
         home.map(Folder::Beneath).map_err(reason)
     }
 
@@ -159,7 +169,7 @@ impl Root {
     pub(super) fn meta(&self, stat: &Stat) -> Result<Meta, Code> {
         let kind = self.kind(stat)?;
         let size = match kind {
-            EntryKind::File => u64::try_from(stat.st_size).unwrap_or(0),
+            EntryKind::File => size(stat),
             EntryKind::Directory => 0,
         };
         Ok(Meta { kind, size, modified: modified(stat) })
@@ -174,6 +184,11 @@ impl Root {
             _ => Err(Code::NotRegular),
         }
     }
+}
+
+/// Bytes of a file.
+pub(super) fn size(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or(0)
 }
 
 /// The time of last modification; none before 1677 and after 2262, which 64 bits cannot say.

@@ -1,7 +1,9 @@
 //! Changes of names: delete, rename, make a directory.
 
 use std::os::fd::AsFd;
+use std::task::{Poll, ready};
 
+use kift_core::storage::Outcome;
 use kift_core::wire::{Code, EntryKind, Path};
 use rustix::fs::{
     AtFlags, Mode, RenameFlags, fsync, linkat, mkdirat, renameat, renameat_with, unlinkat,
@@ -9,7 +11,8 @@ use rustix::fs::{
 use rustix::io::{Errno, retry_on_intr};
 use tracing::error;
 
-use super::beneath::{Folder, is_same};
+use super::beneath::{Folder, is_same, size};
+use super::ledger::{WEIGHT_MIN, weight};
 use super::reason::reason;
 use super::root::Root;
 
@@ -18,33 +21,38 @@ const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
 
 impl Root {
     /// Removes a file or an empty directory.
-    pub(super) fn delete(&self, path: Path<'_>) -> Result<(), Code> {
+    pub(super) fn delete(&self, path: Path<'_>) -> Outcome<()> {
         self.workshop()?;
+        let change = ready!(self.change(&[path]));
         let (folder, name) = self.locate(path)?;
-        let flags = match self.look(&folder, name)? {
-            Some((EntryKind::File, _)) => AtFlags::empty(),
-            Some((EntryKind::Directory, _)) => AtFlags::REMOVEDIR,
-            None => return Err(Code::NotFound),
+        let (kind, stat) = self.look(&folder, name)?.ok_or(Code::NotFound)?;
+        let flags = match kind {
+            EntryKind::File => AtFlags::empty(),
+            EntryKind::Directory => AtFlags::REMOVEDIR,
         };
         unlinkat(&folder, name, flags).map_err(reason)?;
-        sync(&folder, path)
+        change.removed(path, weight(kind, size(&stat)));
+        drop(change);
+        Poll::Ready(sync(&folder, path))
     }
 
     /// Gives what is at `from` the name `to`. With `replace` a file gives way, never a directory.
-    pub(super) fn rename(&self, from: Path<'_>, to: Path<'_>, replace: bool) -> Result<(), Code> {
+    pub(super) fn rename(&self, from: Path<'_>, to: Path<'_>, replace: bool) -> Outcome<()> {
         self.workshop()?;
+        let change = ready!(self.change(&[from, to]));
         let (from_folder, from_name) = self.locate(from)?;
         let (to_folder, to_name) = self.locate(to)?;
         let (kind, stat) = self.look(&from_folder, from_name)?.ok_or(Code::NotFound)?;
-        match (self.look(&to_folder, to_name)?, replace) {
-            (Some(_), false) => return Err(Code::Exists),
-            (Some((EntryKind::Directory, _)), true) => return Err(Code::IsDirectory),
+        let there = self.look(&to_folder, to_name)?;
+        match (&there, replace) {
+            (Some(_), false) => return Poll::Ready(Err(Code::Exists)),
+            (Some((EntryKind::Directory, _)), true) => return Poll::Ready(Err(Code::IsDirectory)),
             // The kernel would do nothing and call it done.
-            (Some((EntryKind::File, there)), true) if is_same(&stat, &there) => {
-                return Err(Code::Exists);
+            (Some((EntryKind::File, there)), true) if is_same(&stat, there) => {
+                return Poll::Ready(Err(Code::Exists));
             }
             (Some((EntryKind::File, _)), true) if kind == EntryKind::Directory => {
-                return Err(Code::NotDirectory);
+                return Poll::Ready(Err(Code::NotDirectory));
             }
             (Some(_) | None, _) => {}
         }
@@ -55,18 +63,39 @@ impl Root {
         } else {
             rename_new(&from_folder, from_name, &to_folder, to_name, kind).map_err(reason)?;
         }
+        if let Some((kind, stat)) = there {
+            change.removed(to, weight(kind, size(&stat)));
+        }
+        change.moved(from, to, kind, weight(kind, size(&stat)));
+        drop(change);
         // The new name first: were the power cut between the two, the file would have both names
         // rather than none.
         sync(&to_folder, to)?;
-        if from.split().0 == to.split().0 { Ok(()) } else { sync(&from_folder, from) }
+        if from.split().0 != to.split().0 {
+            sync(&from_folder, from)?;
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Makes a directory.
-    pub(super) fn make_directory(&self, path: Path<'_>) -> Result<(), Code> {
+    pub(super) fn make_directory(&self, path: Path<'_>) -> Outcome<()> {
         self.workshop()?;
         let (folder, name) = self.locate(path)?;
+        // Where it is there, no quota is in the way.
+        match self.look(&folder, name) {
+            Ok(None) => {}
+            Ok(Some(_)) | Err(Code::NotRegular) => return Poll::Ready(Err(Code::Exists)),
+            Err(code) => return Poll::Ready(Err(code)),
+        }
+        let mut reservation = self.reservation(path);
+        ready!(self.reserve(&mut reservation, WEIGHT_MIN))?;
+        let change = ready!(self.change(&[path]));
+        // The way there may be another by now.
+        let (folder, name) = self.locate(path)?;
         mkdirat(&folder, name, DIRECTORY_MODE).map_err(reason)?;
-        sync(&folder, path)
+        change.stored(path, &mut reservation, WEIGHT_MIN);
+        drop(change);
+        Poll::Ready(sync(&folder, path))
     }
 
     /// Makes the directories on the way to `path` that are missing, and that itself.
@@ -78,9 +107,11 @@ impl Root {
                 Ok(_) => {}
                 // In between, somebody else may do the same.
                 Err(Code::NotFound) => match self.make_directory(path) {
-                    Ok(()) | Err(Code::Exists) => {}
-                    Err(Code::ReadOnly) => return Err(Code::NotFound),
-                    Err(code) => return Err(code),
+                    Poll::Ready(Ok(()) | Err(Code::Exists)) => {}
+                    Poll::Ready(Err(Code::ReadOnly)) => return Err(Code::NotFound),
+                    Poll::Ready(Err(code)) => return Err(code),
+                    // A home around this one is being counted.
+                    Poll::Pending => return Err(Code::Busy),
                 },
                 Err(code) => return Err(code),
             }

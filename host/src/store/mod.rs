@@ -13,23 +13,28 @@
 //! | `source` | a file on its way out |
 //! | `snapshot` | a directory being listed |
 //! | `change` | delete, rename, make a directory |
+//! | `ledger` | how much lies in a home and is on its way there |
+//! | `count` | finds that out |
 //! | `session` | the port, and the log |
 //! | `reason` | the system's errors as reasons for the peer |
 //!
 //! What the rest relies on:
 //!
-//! - A path is looked up for every operation: the home from the root's descriptor, and the path from
-//!   the home's, out of which the kernel lets it lead nowhere. Nothing keeps a descriptor of a
+//! - A path is looked up for every operation: the home from the root's descriptor, and the path
+//!   from the home's, out of which the kernel lets it lead nowhere. Nothing keeps a descriptor of a
 //!   directory for later: it might have been renamed, moved or removed since, and an upload would
 //!   then appear elsewhere than its sender is told.
 //! - Whatever is neither a directory nor a regular file with one link is not served, under no
 //!   operation; the option for hard links relaxes the second half.
+//! - A name is changed, and what that means for quotas is written down, under one lock.
 //! - "Done" means that it survives a power cut: contents are synced before a name is given to them,
 //!   and the directory after.
 
 mod background;
 mod beneath;
 mod change;
+mod count;
+mod ledger;
 mod reason;
 mod root;
 mod session;

@@ -6,14 +6,17 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::{Poll, ready};
 
 use anyhow::{Context as _, Result, bail};
+use kift_core::storage::Outcome;
 use kift_core::wire::{self, Code, FILE_SIZE_MAX, Space};
 use rustix::fs::{Mode, OFlags, fstatvfs, openat};
 use rustix::io::{Errno, retry_on_intr};
 use tracing::info;
 
 use super::beneath::{RESERVED, open_beneath, same_file};
+use super::ledger::Ledger;
 use super::reason::reason;
 use super::workshop::Workshop;
 
@@ -30,11 +33,14 @@ pub struct Options {
 /// How much may be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Bounds {
+    /// Bytes of all files together, counted as [`Session`](super::Session) says.
+    pub quota: Option<u64>,
     /// Bytes of the largest file.
     pub largest: Option<u64>,
 }
 
 /// A served directory, or a home in it, for [`Session`](super::Session)s to share.
+#[derive(Debug)]
 pub struct Root {
     pub(super) served: Arc<Served>,
     /// Beneath the served directory; empty for that itself.
@@ -50,6 +56,7 @@ pub(super) struct Served {
     pub(super) allow_hardlinks: bool,
     /// The file system takes `.KIFT` for `.kift`.
     pub(super) folds_case: bool,
+    pub(super) ledger: Ledger,
 }
 
 impl Root {
@@ -84,7 +91,8 @@ impl Root {
         }
         let folds_case = same_file(&fd, RESERVED, &RESERVED.to_ascii_uppercase());
         let allow_hardlinks = options.allow_hardlinks;
-        let served = Served { path, dir: fd, workshop, allow_hardlinks, folds_case };
+        let ledger = Ledger::default();
+        let served = Served { path, dir: fd, workshop, allow_hardlinks, folds_case, ledger };
         Ok(Arc::new(Self { served: Arc::new(served), home: "".into(), bounds: Bounds::default() }))
     }
 
@@ -130,25 +138,43 @@ impl Root {
         self.served.workshop.as_ref().ok_or(Code::ReadOnly)
     }
 
-    /// How much room there is; none where the file system does not say.
-    pub(super) fn space(&self) -> Result<Option<Space>, Code> {
-        let system = fstatvfs(&self.served.dir).map_err(reason)?;
+    /// How much room the file system has; none where it does not say.
+    pub(super) fn room(&self) -> Result<Option<Space>, Code> {
+        let system = fstatvfs(self.top()?).map_err(reason)?;
         if system.f_blocks == 0 {
             return Ok(None);
         }
         let free = system.f_bavail.saturating_mul(system.f_frsize);
         let total = system.f_blocks.saturating_mul(system.f_frsize);
-        let largest = self.bounds.largest.unwrap_or(FILE_SIZE_MAX);
-        Ok(Some(Space { free, total, file_size_max: free.min(largest).min(FILE_SIZE_MAX) }))
+        Ok(Some(Space { free, total, file_size_max: FILE_SIZE_MAX }))
+    }
+
+    /// How much room there is: what the file system and the quota both leave.
+    pub(super) fn space(&self) -> Outcome<Space> {
+        let left = match self.bounds.quota {
+            Some(quota) => ready!(self.left(quota)).map(|left| Some((left, quota))),
+            None => Ok(None),
+        };
+        let room = || -> Result<Space, Code> {
+            let all = Space { free: u64::MAX, total: u64::MAX, file_size_max: FILE_SIZE_MAX };
+            let space = match (self.room()?, left?) {
+                (Some(room), None) => room,
+                (room, Some((free, total))) => {
+                    let room = room.unwrap_or(all);
+                    Space { free: room.free.min(free), total: room.total.min(total), ..room }
+                }
+                (None, None) => return Err(Code::Unsupported),
+            };
+            let largest = self.bounds.largest.unwrap_or(FILE_SIZE_MAX);
+            let file_size_max = space.file_size_max.min(space.free).min(largest);
+            Ok(Space { file_size_max, ..space })
+        };
+        Poll::Ready(room())
     }
 }
 
-impl fmt::Debug for Root {
+impl fmt::Debug for Served {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Root")
-            .field("path", &self.served.path)
-            .field("home", &self.home)
-            .field("bounds", &self.bounds)
-            .finish_non_exhaustive()
+        f.debug_struct("Served").field("path", &self.path).finish_non_exhaustive()
     }
 }

@@ -1,7 +1,7 @@
 //! The port, and the log.
 
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use kift_core::session::Event;
 use kift_core::storage::{Files, Outcome, Page, RequestId, Store};
@@ -13,10 +13,16 @@ use super::snapshot::{NAMES_MAX, Snapshot};
 use super::source::Source;
 use super::upload::Upload;
 
-/// One connection's use of a [`Root`]. The log calls paths as they are beneath the served directory.
+/// One connection's use of a [`Root`]. The log calls paths what they are beneath the served
+/// directory.
 ///
 /// It does what it is asked at once, except that a commit of a large file is pending while it is
-/// synced. An upload left open when this is dropped is removed.
+/// synced, and whatever changes a home while that is counted. An upload left open when this is
+/// dropped is removed.
+///
+/// Under a quota a file counts its bytes, holes too, and a chunk at least, as does a directory.
+/// Uploads that are under way count what they declared, or what came, beside the files that they
+/// are to replace.
 #[derive(Debug)]
 pub struct Session {
     root: Arc<Root>,
@@ -89,7 +95,7 @@ impl Files for Session {
         let Open::Upload(upload) = &mut self.open else {
             return Poll::Ready(Err(Code::Internal));
         };
-        match upload.write(at, data) {
+        match ready!(upload.write(at, data)) {
             Ok(()) => Poll::Ready(Ok(())),
             Err(code) => {
                 let path = upload.path.clone();
@@ -136,7 +142,7 @@ impl Files for Session {
 
 impl Store for Session {
     fn begin(&mut self, _request: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<()> {
-        let begun = Upload::begin(&self.root, path, put).map(|upload| {
+        let begun = ready!(Upload::begin(&self.root, path, put)).map(|upload| {
             self.open = Open::Upload(Box::new(upload));
         });
         self.told("upload", path.as_str(), begun)
@@ -197,7 +203,7 @@ impl Store for Session {
     }
 
     fn delete(&mut self, _request: RequestId, path: Path<'_>) -> Outcome<()> {
-        let result = self.root.delete(path);
+        let result = ready!(self.root.delete(path));
         self.changed("deleted", "delete", path, result)
     }
 
@@ -208,7 +214,7 @@ impl Store for Session {
         to: Path<'_>,
         replace: bool,
     ) -> Outcome<()> {
-        let result = self.root.rename(from, to, replace);
+        let result = ready!(self.root.rename(from, to, replace));
         let (path, to) = (self.root.within(from.as_str()), self.root.within(to.as_str()));
         match &result {
             Ok(()) => info!(peer = self.peer, ?path, ?to, "renamed"),
@@ -218,12 +224,12 @@ impl Store for Session {
     }
 
     fn make_directory(&mut self, _request: RequestId, path: Path<'_>) -> Outcome<()> {
-        let result = self.root.make_directory(path);
+        let result = ready!(self.root.make_directory(path));
         self.changed("made directory", "make directory", path, result)
     }
 
     fn space(&mut self, _request: RequestId) -> Outcome<Space> {
-        let space = self.root.space().and_then(|space| space.ok_or(Code::Unsupported));
+        let space = ready!(self.root.space());
         self.told("space", "", space)
     }
 }

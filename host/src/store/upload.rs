@@ -5,13 +5,15 @@
 //!
 //! No space is allocated beforehand: runs of zeros are left as holes, so that a sparse image costs
 //! what it weighs, and file systems that delay allocation lay out a stream well by themselves. That
-//! there is room for a declared size is only looked up, so that its sender is told before it sends.
+//! the file system has room for a declared size is only looked up, so that its sender is told
+//! before it sends; of a quota it is reserved.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
+use kift_core::storage::Outcome;
 use kift_core::wire::{
     Code, Conflict, EntryKind, PATH_LEN_MAX, Path, Put, Timestamp, TransferId, suffixed,
 };
@@ -23,8 +25,9 @@ use rustix::io::{Errno, pwrite, retry_on_intr};
 use tracing::{error, warn};
 
 use super::background::Background;
-use super::beneath::{Folder, timespec};
+use super::beneath::{Folder, size, timespec};
 use super::change::{rename_new, sync};
+use super::ledger::{Reservation, weight};
 use super::reason::reason;
 use super::root::Root;
 use super::workshop::partial_name;
@@ -56,18 +59,21 @@ pub(super) struct Upload {
     pub(super) at: u64,
     /// Bytes of the partial: less than `at` while it ends in zeros.
     len: u64,
+    reservation: Reservation,
     pub(super) syncing: Option<Background<Result<(), Errno>>>,
+    /// All of it is durable, but for its name.
+    is_durable: bool,
 }
 
 impl Upload {
     /// Opens an upload, if nothing that can be known now speaks against it.
-    pub(super) fn begin(root: &Arc<Root>, path: Path<'_>, put: &Put<'_>) -> Result<Self, Code> {
+    pub(super) fn begin(root: &Arc<Root>, path: Path<'_>, put: &Put<'_>) -> Outcome<Self> {
         root.workshop()?;
         let (folder, name) = root.locate(path)?;
         match root.look(&folder, name)? {
-            Some((EntryKind::Directory, _)) => return Err(Code::IsDirectory),
+            Some((EntryKind::Directory, _)) => return Poll::Ready(Err(Code::IsDirectory)),
             Some((EntryKind::File, _)) if put.conflict == Conflict::Refuse => {
-                return Err(Code::Exists);
+                return Poll::Ready(Err(Code::Exists));
             }
             Some((EntryKind::File, _)) | None => {}
         }
@@ -76,55 +82,62 @@ impl Upload {
         if let Err(error @ (Errno::ACCESS | Errno::ROFS)) =
             accessat(&folder, ".", access, AtFlags::EACCESS)
         {
-            return Err(reason(error));
+            return Poll::Ready(Err(reason(error)));
         }
-        check_size(root, put.size.unwrap_or(0))?;
-        if let Some(size) = put.size
-            && root.space()?.is_some_and(|space| space.free < size)
-        {
-            return Err(Code::NoSpace);
+        let size = put.size.unwrap_or(0);
+        check_size(root, size)?;
+        if size > 0 && root.room()?.is_some_and(|room| room.free < size) {
+            return Poll::Ready(Err(Code::NoSpace));
         }
-        Ok(Self {
+        let mut reservation = root.reservation(path);
+        ready!(root.reserve(&mut reservation, weight(EntryKind::File, size)))?;
+        Poll::Ready(Ok(Self {
             path: path.as_str().into(),
             partial: Partial::create(root, put.transfer)?,
             conflict: put.conflict,
             modified: put.modified,
             at: 0,
             len: 0,
+            reservation,
             syncing: None,
-        })
+            is_durable: false,
+        }))
     }
 
     /// Takes the next bytes, which begin at `at`.
-    pub(super) fn write(&mut self, at: u64, data: &[u8]) -> Result<(), Code> {
+    pub(super) fn write(&mut self, at: u64, data: &[u8]) -> Outcome<()> {
         if at != self.at {
-            return Err(Code::Internal);
+            return Poll::Ready(Err(Code::Internal));
         }
-        let end = at.saturating_add(data.len() as u64);
-        check_size(&self.partial.root, end)?;
+        let (root, end) = (&self.partial.root, at.saturating_add(data.len() as u64));
+        check_size(root, end)?;
+        // Where the size was declared, that much is reserved.
+        ready!(root.reserve(&mut self.reservation, end))?;
         // What was never written reads as zeros.
         if !is_zero(data) {
             write_all(&self.partial.file, at, data).map_err(reason)?;
             self.len = end;
         }
         self.at = end;
-        Ok(())
+        Poll::Ready(Ok(()))
     }
 
     /// Makes the whole file durable, and gives it its name, durably. Gives the suffix of the name.
     /// Pending: to be called again. After an error nothing is left but what
     /// [`sync`] could not make durable.
-    pub(super) fn commit(&mut self, size: u64) -> Poll<Result<u32, Code>> {
+    pub(super) fn commit(&mut self, size: u64) -> Outcome<u32> {
         if size != self.at {
             return Poll::Ready(Err(Code::SizeMismatch));
         }
-        self.finish().map(|finished| {
-            finished.map_err(|error| {
-                error!(path = ?self.partial.root.within(&self.path), %error, "an upload cannot be made durable");
+        if !self.is_durable {
+            ready!(self.finish()).map_err(|error| {
+                let path = self.partial.root.within(&self.path);
+                error!(?path, %error, "an upload cannot be made durable");
                 reason(error)
             })?;
-            self.place()
-        })
+            self.is_durable = true;
+        }
+        self.place()
     }
 
     fn finish(&mut self) -> Poll<Result<(), Errno>> {
@@ -149,16 +162,21 @@ impl Upload {
     }
 
     /// Gives the partial its name. The way there is looked up again: it may have been renamed.
-    fn place(&mut self) -> Result<u32, Code> {
+    fn place(&mut self) -> Outcome<u32> {
         let root = Arc::clone(&self.partial.root);
         let path = Path::named(&self.path)?;
+        let change = ready!(root.change(&[path]));
         let (folder, name) = root.locate(path)?;
         let suffix = match self.conflict {
             Conflict::Replace => {
-                // Of what is not served nothing gives way. Over a directory the kernel renames no file.
-                root.look(&folder, name)?;
+                // Of what is not served nothing gives way. Over a directory the kernel renames no
+                // file.
+                let there = root.look(&folder, name)?;
                 let workshop = root.workshop()?;
                 renameat(&workshop.dir, &self.partial.name, &folder, name).map_err(reason)?;
+                if let Some((kind, stat)) = there {
+                    change.removed(path, weight(kind, size(&stat)));
+                }
                 0
             }
             Conflict::Refuse => {
@@ -168,8 +186,10 @@ impl Upload {
             Conflict::KeepBoth => self.keep_both(path, &folder)?,
         };
         self.partial.placed = true;
+        change.stored(path, &mut self.reservation, weight(EntryKind::File, self.at));
+        drop(change);
         sync(&folder, path)?;
-        Ok(suffix)
+        Poll::Ready(Ok(suffix))
     }
 
     fn keep_both(&self, path: Path<'_>, folder: &Folder<'_>) -> Result<u32, Code> {

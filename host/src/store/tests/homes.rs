@@ -7,7 +7,7 @@ use rustix::fs::{CWD, FileType, Mode, makedev, mkfifoat, mknodat};
 
 use super::*;
 
-const NONE: Bounds = Bounds { largest: None };
+const NONE: Bounds = Bounds { quota: None, largest: None };
 
 /// A fixture whose session has the home `a`, beside `ab` and a file in the root.
 fn at_home() -> Fixture {
@@ -259,7 +259,7 @@ fn a_home_in_a_home() {
 #[test]
 fn a_file_above_the_largest_is_refused() {
     let mut f = Fixture::new();
-    f.enter("a", Bounds { largest: Some(10) });
+    f.enter("a", Bounds { largest: Some(10), ..NONE });
     assert_eq!(f.begin("x", &sized(11)), Err(Code::TooLarge), "before a byte is sent");
     assert_eq!(f.put_as("x", &[1; 10], &sized(10)), Ok(0));
     assert_eq!(f.put("y", &[1; 10], Conflict::Replace), Ok(0));

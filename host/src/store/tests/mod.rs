@@ -4,6 +4,7 @@ mod changes;
 mod homes;
 mod listing;
 mod opening;
+mod quotas;
 mod refused;
 mod uploads;
 
@@ -68,7 +69,7 @@ impl Fixture {
     }
 
     fn begin(&mut self, path: &str, put: &Put<'_>) -> Result<(), Code> {
-        ready(self.session.begin(REQUEST, named(path), put))
+        until(|| self.session.begin(REQUEST, named(path), put))
     }
 
     /// The whole of an upload, as a session does it.
@@ -80,7 +81,7 @@ impl Fixture {
         self.begin(path, put)?;
         for (i, frame) in data.chunks(32 * 1024).enumerate() {
             let at = i as u64 * 32 * 1024;
-            if let Err(code) = ready(self.session.write(REQUEST, at, frame)) {
+            if let Err(code) = until(|| self.session.write(REQUEST, at, frame)) {
                 self.session.abort(REQUEST);
                 return Err(code);
             }
@@ -89,11 +90,7 @@ impl Fixture {
     }
 
     fn commit(&mut self, size: u64) -> Result<u32, Code> {
-        loop {
-            if let Poll::Ready(result) = self.session.commit(REQUEST, size, DIGEST) {
-                return result;
-            }
-        }
+        until(|| self.session.commit(REQUEST, size, DIGEST))
     }
 
     fn get(&mut self, path: &str) -> Result<Vec<u8>, Code> {
@@ -134,15 +131,15 @@ impl Fixture {
     }
 
     fn delete(&mut self, path: &str) -> Result<(), Code> {
-        ready(self.session.delete(REQUEST, named(path)))
+        until(|| self.session.delete(REQUEST, named(path)))
     }
 
     fn rename(&mut self, from: &str, to: &str, replace: bool) -> Result<(), Code> {
-        ready(self.session.rename(REQUEST, named(from), named(to), replace))
+        until(|| self.session.rename(REQUEST, named(from), named(to), replace))
     }
 
     fn make_directory(&mut self, path: &str) -> Result<(), Code> {
-        ready(self.session.make_directory(REQUEST, named(path)))
+        until(|| self.session.make_directory(REQUEST, named(path)))
     }
 }
 
@@ -162,6 +159,15 @@ fn sized(size: u64) -> Put<'static> {
 
 fn dated(nanoseconds: i64) -> Put<'static> {
     Put { modified: Some(Timestamp(nanoseconds)), ..put(Conflict::Replace) }
+}
+
+/// The result of what may be pending.
+fn until<T>(mut ask: impl FnMut() -> Outcome<T>) -> Result<T, Code> {
+    loop {
+        if let Poll::Ready(result) = ask() {
+            return result;
+        }
+    }
 }
 
 /// The result of what is never pending.
