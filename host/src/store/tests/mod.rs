@@ -5,6 +5,7 @@ mod homes;
 mod listing;
 mod opening;
 mod quotas;
+mod races;
 mod refused;
 mod uploads;
 
