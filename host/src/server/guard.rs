@@ -116,7 +116,7 @@ impl Guard {
 
     /// Opens a user's home.
     fn let_in(&mut self, grant: Grant, how: &str) -> Result<(), Code> {
-        let bounds = Bounds { largest: grant.largest };
+        let bounds = Bounds { quota: grant.quota, largest: grant.largest };
         let home = self.root.home(&grant.home, bounds).map_err(|code| {
             warn!(peer = %self.address, user = grant.user, home = grant.home, %code, "cannot open the home");
             code
