@@ -101,8 +101,12 @@ impl Accounts {
         }
         let hash = self.files().password_of(user);
         let fits = Hash::verify(hash.as_ref(), password).map_err(|_| Code::Busy)?;
-        // The files may have changed meanwhile, so the hash must still be the user's.
-        let grant = hash.and_then(|hash| self.files().by_password(key, from, user, hash));
+        let grant = {
+            // Looked at for nobody too, so that it takes as long.
+            let files = self.files();
+            // They may have changed meanwhile: the hash must still be the user's.
+            hash.and_then(|hash| files.by_password(key, from, user, hash))
+        };
         match grant.filter(|_| fits) {
             Some(grant) => {
                 self.backoff().passed(user);

@@ -72,8 +72,34 @@ fn read<T>(file: &str, parse: fn(&str, &State) -> Result<T>, state: &State) -> R
     let Some((text, stamp)) = state.read_stamped(file)? else {
         return Ok((parse("", state)?, Some(None)));
     };
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let now_s = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-    let is_settled = stamp.changed_s().saturating_add(SETTLED_S) <= now_s;
-    Ok((parse(&text, state)?, is_settled.then_some(Some(stamp))))
+    let seen = seen(stamp, SystemTime::now());
+    Ok((parse(&text, state)?, seen))
+}
+
+/// How a file counts as seen that had `stamp` when it was read, at the time `now`.
+fn seen(stamp: Stamp, now: SystemTime) -> Seen {
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now_s = i64::try_from(since.as_secs()).unwrap_or(i64::MAX);
+    (stamp.changed_s().saturating_add(SETTLED_S) <= now_s).then_some(Some(stamp))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_stamp_says_nothing_while_the_file_is_new() {
+        let place = tempfile::tempdir().unwrap();
+        let state = State::open(Some(place.path())).unwrap();
+        state.replace("a", "").unwrap();
+        let stamp = state.stamp("a").unwrap().unwrap();
+        let changed = Duration::from_secs(stamp.changed_s().unsigned_abs());
+        let after = |s| SystemTime::UNIX_EPOCH + changed + Duration::from_secs(s);
+        assert_eq!([0, 1].map(|s| seen(stamp, after(s))), [None; 2]);
+        assert_eq!([2, 3].map(|s| seen(stamp, after(s))), [Some(Some(stamp)); 2]);
+        // A clock that was set back.
+        assert_eq!(seen(stamp, SystemTime::UNIX_EPOCH), None);
+    }
 }

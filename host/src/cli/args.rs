@@ -345,6 +345,7 @@ pub(super) struct PasswordSource {
 
 /// Let whoever has a key in.
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "kift authorize USER KEY [OPTIONS]\n       kift authorize --remove KEY")]
 pub(super) struct Authorize {
     /// Whom the key lets in; the key as `kift key show` shows it; what the user may not do with it,
     /// by the same options as a user has

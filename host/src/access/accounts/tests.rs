@@ -28,7 +28,7 @@ fn hash() -> &'static str {
     HASH.get_or_init(|| Hash::new(PASSWORD).unwrap().to_string())
 }
 
-/// A state in which `users` and `keys` stand. `HASH` is the password's, `K1` to `K9` are keys.
+/// A state in which `users` and `keys` stand. `HASH` is the password's, `<1>` to `<9>` are keys.
 fn state(users: &str, keys: &str) -> (TempDir, State) {
     let dir = tempfile::tempdir().unwrap();
     let state = State::open(Some(&dir.path().join("state"))).unwrap();
@@ -40,7 +40,7 @@ fn state(users: &str, keys: &str) -> (TempDir, State) {
 fn write(state: &State, file: &str, text: &str) {
     let mut text = text.replace("HASH", hash());
     for n in 1..=9 {
-        text = text.replace(&format!("K{n}"), &format!("x25519 {}", key(n)));
+        text = text.replace(&format!("<{n}>"), &format!("x25519 {}", key(n)));
     }
     state.replace(file, &text).unwrap();
 }
@@ -92,7 +92,7 @@ impl Place {
 
 #[test]
 fn a_known_key_is_its_user() {
-    let place = place("anna rw,path=anna,quota=1G", "anna K1\nanna K2 ro,quota=2G\nghost K3");
+    let place = place("anna rw,path=anna,quota=1G", "anna <1>\nanna <2> ro,quota=2G\nghost <3>");
     let grant = place.user(1).unwrap();
     assert_eq!((grant.user.as_str(), grant.home.as_str()), ("anna", "anna"));
     assert_eq!((grant.rights, grant.quota), (Rights::READ_WRITE, Some(1 << 30)));
@@ -106,7 +106,7 @@ fn a_known_key_is_its_user() {
 
 #[test]
 fn whoever_may_have_a_password_is_a_guest() {
-    let place = place("anna rw\nbert ro HASH", "anna K1");
+    let place = place("anna rw\nbert ro HASH", "anna <1>");
     assert_eq!(place.name(1).as_deref(), Some("anna"));
     assert_eq!(place.accounts.admit(&key(2), HERE), Ok(Entry::Guest));
     assert!(place.accounts.takes_passwords());
@@ -118,8 +118,8 @@ fn whoever_may_have_a_password_is_a_guest() {
 fn the_first_line_that_counts_wins() {
     let place = place(
         "anna rw\nbert rw,from=198.51.100.0/24\ncarl rw,expires=2020-01-01\ndora rw,auth=both HASH",
-        "ghost K1\nanna K1 from=198.51.100.1\nanna K1 expires=2020-01-01\nbert K1\ncarl K1\ndora K1\n\
-         anna K1 read\nanna K1 list",
+        "ghost <1>\nanna <1> from=198.51.100.1\nanna <1> expires=2020-01-01\nbert <1>\ncarl <1>\ndora <1>\n\
+         anna <1> read\nanna <1> list",
     );
     assert_eq!(place.user(1).unwrap().rights, Rights::READ);
     let other = IpAddr::from([198, 51, 100, 2]);
@@ -140,7 +140,7 @@ fn what_a_user_logs_in_with() {
         ("both", false, true, false),
     ] {
         let users = format!("anna rw,auth={auth} HASH\nbert rw HASH");
-        let place = place(&users, "anna K1 ro\nbert K1 ro");
+        let place = place(&users, "anna <1> ro\nbert <1> ro");
         let first = if by_key { "anna" } else { "bert" };
         assert_eq!(place.name(1).as_deref(), Some(first), "{auth}");
         let claimed = place.accounts.claim(&key(1), HERE, "anna");
@@ -160,7 +160,7 @@ fn every_failed_login_is_answered_alike_after_the_same_work() {
     let place = place(
         "anna rw HASH\nbert rw\ncarl rw,auth=key HASH\ndora rw,expires=2020-01-01 HASH\n\
          eve rw,from=198.51.100.1 HASH\nfred rw,auth=both HASH",
-        "fred K1 expires=2020-01-01\nfred K2\nbert K3",
+        "fred <1> expires=2020-01-01\nfred <2>\nbert <3>",
     );
     let cases = [
         ("anna", "wrong horse", 1),
@@ -205,7 +205,7 @@ fn wrong_passwords_delay_the_next_for_users_known_and_unknown() {
 #[test]
 fn grants_end_with_what_they_rest_on() {
     let users = "anna rw HASH\nbert rw,auth=both HASH";
-    let keys = "anna K1 ro\nbert K2";
+    let keys = "anna <1> ro\nbert <2>";
     let place = place(users, keys);
     let by_key = place.user(1).unwrap();
     let by_password = place.verify(3, "anna", PASSWORD).unwrap();
@@ -215,10 +215,10 @@ fn grants_end_with_what_they_rest_on() {
     let now = |place: &Place| all.map(|grant| place.still(grant));
     assert_eq!(now(&place), [true, true, true]);
     for (users, keys, expected) in [
-        (users, "anna K1 ro", [true, true, false]),
-        (users, "bert K2\n# a word\nanna K9\nanna K1 ro", [true, true, true]),
-        (users, "anna K1 rw\nbert K2", [false, true, true]),
-        (users, "anna K1 ro,expires=2020-01-01\nbert K2 from=::1", [false, true, false]),
+        (users, "anna <1> ro", [true, true, false]),
+        (users, "bert <2>\n# a word\nanna <9>\nanna <1> ro", [true, true, true]),
+        (users, "anna <1> rw\nbert <2>", [false, true, true]),
+        (users, "anna <1> ro,expires=2020-01-01\nbert <2> from=::1", [false, true, false]),
         ("bert rw,auth=both HASH", keys, [false, false, true]),
         ("anna ro HASH\nbert rw,auth=both HASH", keys, [true, false, true]),
         ("anna rw,quota=1 HASH\nbert rw,auth=both HASH", keys, [false, false, true]),
@@ -241,7 +241,7 @@ fn grants_end_with_what_they_rest_on() {
 #[test]
 fn a_grant_ends_when_it_expires() {
     let expires = SystemTime::now() + Duration::from_secs(2);
-    let keys = format!("anna K1 expires={}", humantime::format_rfc3339_seconds(expires));
+    let keys = format!("anna <1> expires={}", humantime::format_rfc3339_seconds(expires));
     let place = place("anna rw", &keys);
     let grant = place.user(1).unwrap();
     assert!(place.accounts.still(&grant) || SystemTime::now() >= grant.expires.unwrap());
@@ -255,7 +255,7 @@ fn a_grant_ends_when_it_expires() {
 
 #[test]
 fn running_sessions_look_at_the_files_once_a_second() {
-    let place = place("anna rw", "anna K1");
+    let place = place("anna rw", "anna <1>");
     let grant = place.user(1).unwrap();
     place.write(keys::FILE, "");
     place.accounts.files.lock().unwrap().looked = Instant::now() + Duration::from_secs(3600);
@@ -278,13 +278,13 @@ fn quick_changes_of_one_length_are_all_seen() {
 
 #[test]
 fn what_breaks_later_changes_nothing_and_is_logged_once() {
-    let place = place("anna rw HASH", "anna K1");
+    let place = place("anna rw HASH", "anna <1>");
     let grant = place.user(1).unwrap();
     let log = place.state.file("log");
     let writer = Arc::new(File::create(&log).unwrap());
     let logger = tracing_subscriber::fmt().with_writer(writer).with_ansi(false).finish();
     tracing::subscriber::with_default(logger, || {
-        place.write(keys::FILE, "anna K1 nonsense\nanna K2");
+        place.write(keys::FILE, "anna <1> nonsense\nanna <2>");
         for _ in 0..3 {
             assert!(place.still(&grant));
             assert_eq!((place.name(1).as_deref(), place.name(2)), (Some("anna"), None));
@@ -292,7 +292,7 @@ fn what_breaks_later_changes_nothing_and_is_logged_once() {
         // What is in order counts meanwhile.
         place.write(users::FILE, "anna ro HASH");
         assert_eq!(place.user(1).unwrap().rights, Rights::READ_ONLY);
-        place.write(keys::FILE, "anna K2");
+        place.write(keys::FILE, "anna <2>");
         assert!(!place.still(&grant));
         assert_eq!((place.name(1), place.name(2).as_deref()), (None, Some("anna")));
 
@@ -312,7 +312,7 @@ fn what_breaks_later_changes_nothing_and_is_logged_once() {
 #[test]
 fn a_server_does_not_start_on_loose_or_damaged_files() {
     let open = |change: &dyn Fn(&State)| {
-        let (_dir, state) = state("# users\nanna rw HASH", "anna K1");
+        let (_dir, state) = state("# users\nanna rw HASH", "anna <1>");
         change(&state);
         format!("{:#}", Accounts::open(state).expect_err("loose or damaged"))
     };
@@ -328,8 +328,8 @@ fn a_server_does_not_start_on_loose_or_damaged_files() {
         (keys::FILE, "anna", "authorized_keys, line 1: behind the name"),
         (keys::FILE, "anna ed25519 x", "authorized_keys, line 1: \"ed25519\" is no kind"),
         (keys::FILE, "anna x25519 x", "authorized_keys, line 1: \"x\" is no key"),
-        (keys::FILE, "anna K1 auth=key", "authorized_keys, line 1: auth= is the user's"),
-        (keys::FILE, "anna K1 ro rw", "authorized_keys, line 1: there is more"),
+        (keys::FILE, "anna <1> auth=key", "authorized_keys, line 1: auth= is the user's"),
+        (keys::FILE, "anna <1> ro rw", "authorized_keys, line 1: there is more"),
         (token::FILE, "short anna 2030-01-01", "token, line 1: a pairing token"),
         (token::FILE, &long.replace("2030", "soon"), "token, line 1: a time"),
         (token::FILE, &format!("{long}\n{long}"), "more than one token"),
@@ -355,7 +355,7 @@ fn a_server_does_not_start_on_loose_or_damaged_files() {
 
 #[test]
 fn a_token_makes_one_key_known() {
-    let place = place("anna rw", "# keys of mine\nanna K1");
+    let place = place("anna rw", "# keys of mine\nanna <1>");
     assert!(place.accounts.token().is_none());
     let token = place.open_token("anna", "ro,path=device", 600);
     assert_eq!(place.accounts.token().unwrap().0, token.0);
@@ -432,7 +432,7 @@ fn only_the_token_that_is_open_counts() {
 
 #[test]
 fn nothing_shows_secrets() {
-    let place = place("anna rw HASH", "anna K1");
+    let place = place("anna rw HASH", "anna <1>");
     let token = place.open_token("anna", "", 600);
     let grant = place.verify(1, "anna", PASSWORD).unwrap();
     let _ = place.accounts.token();
