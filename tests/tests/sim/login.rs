@@ -3,13 +3,13 @@
 use kift_core::secure::{ChaChaPolyOnly, Noise, RustCrypto};
 use kift_core::session::{Config, Error, Failure, Reply, RequestError, Requester, Responder, Side};
 use kift_core::storage::RequestId;
-use kift_core::wire::{Answer, Code, HEADER_LEN, Kind, PASSWORD_LEN_MAX, Password, Request};
+use kift_core::wire::{Answer, Code, HEADER_LEN, Kind, PASSWORD_LEN_MAX, Password, Request, Role};
 use kift_tests::app::{App, Job};
 use kift_tests::busy::Busy;
 use kift_tests::memory::Memory;
 use kift_tests::options::Options;
 use kift_tests::pair::{Outcome, Pair};
-use kift_tests::raw::{Frame, Held};
+use kift_tests::raw::{Frame, Held, first_flight, hello};
 use kift_tests::rng::Case;
 use kift_tests::sealed::{SealedLinks, noise, requester_key, responder_key};
 
@@ -192,4 +192,18 @@ fn a_password_is_wiped() {
         serves.exchange(&flight[..flight.len() - HEADER_LEN]);
         assert!(serves.port.logins.is_empty());
     }));
+}
+
+#[test]
+fn a_password_that_should_not_have_come_is_wiped_too() {
+    let bare = [&[9, 1, b'a', SECRET.len() as u8], SECRET.as_bytes()].concat();
+    for frame in [Frame::request(1, &login("anna")), Frame::new(Kind::Request, 1, bare)] {
+        let (mut rx, mut tx) = ([0; 2048], [0; 2048]);
+        let session = Responder::new(&mut rx[..], &mut tx[..], &Config::small(Side::Listener, 3));
+        let mut held = Held::new(session.expect("room"), store());
+        held.feed(&first_flight(1, 1, 0));
+        held.tell(&[Frame::hello(&hello(Role::Requester)), frame]);
+        drop(held);
+        assert!(!rx.windows(SECRET.len()).any(|part| part == SECRET.as_bytes()));
+    }
 }
