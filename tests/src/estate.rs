@@ -89,22 +89,31 @@ impl Estate {
         self.kift("", args).ok()
     }
 
-    /// Gives `who` a key, which the server knows as `user`'s, and lets it know the server.
+    /// Gives `who` a key, which the server knows as `user`'s, with these of the user's rights, and
+    /// lets it know the server.
     #[track_caller]
-    pub fn authorize(&self, who: &str, user: &str, options: &str) {
-        let key = self.kift(who, &["key", "show"]).ok();
-        self.kift("", &["authorize", user, key.trim(), options]).ok();
+    pub fn authorize(&self, who: &str, user: &str, rights: &str) {
+        let key = self.key_of(who);
+        self.admin(&["authorize", user, &key, rights]);
         self.introduce(who);
     }
 
-    /// Lets the client `who` know the server.
+    /// The public key of the client `who`, which has one from now on.
+    #[track_caller]
+    fn key_of(&self, who: &str) -> String {
+        let (_, made) = (self.kift(who, &["key", "gen"]), self.kift(who, &["key", "show"]).ok());
+        made.trim().strip_prefix("x25519 ").expect("a key").to_owned()
+    }
+
+    /// Lets the client `who` know the server, and nobody else.
     ///
     /// # Panics
     /// Where its state cannot be written.
     pub fn introduce(&self, who: &str) {
-        let key = self.kift("", &["key", "show"]).ok();
-        let line = format!("127.0.0.1:{} x25519 {}\n", self.server.port(), key.trim());
-        fs::create_dir_all(self.state_of(who)).expect("a directory");
+        // The state is made, and by kift, which is particular about its permissions.
+        self.key_of(who);
+        let key = self.key_of("");
+        let line = format!("127.0.0.1:{} x25519 {key}\n", self.server.port());
         fs::write(self.state_of(who).join("known_hosts"), line).expect("a file");
     }
 

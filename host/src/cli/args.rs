@@ -311,7 +311,7 @@ pub(super) enum User {
         /// The name
         name: String,
         /// What they may do, such as ro, or rw,path=DIR,quota=10G,from=10.0.0.0/8,expires=2030-01-31
-        #[arg(default_value = "rw")]
+        #[arg(value_name = "RIGHTS", default_value = "rw")]
         options: Options,
         #[command(flatten)]
         password: PasswordSource,
@@ -345,11 +345,11 @@ pub(super) struct PasswordSource {
 
 /// Let whoever has a key in.
 #[derive(Debug, clap::Args)]
-#[command(override_usage = "kift authorize USER KEY [OPTIONS]\n       kift authorize --remove KEY")]
+#[command(override_usage = "kift authorize USER KEY [RIGHTS]\n       kift authorize --remove KEY")]
 pub(super) struct Authorize {
-    /// Whom the key lets in; the key as `kift key show` shows it; what the user may not do with it,
-    /// by the same options as a user has
-    #[arg(required_unless_present = "remove", num_args = 2..=4, value_name = "USER KEY [OPTIONS]")]
+    /// Whom the key lets in; the key as `kift key show` shows it; what of the user's rights it gives,
+    /// if not all: as for `kift user add`
+    #[arg(required_unless_present = "remove", num_args = 2..=4, value_name = "USER KEY [RIGHTS]")]
     pub(super) operands: Vec<String>,
     /// Let nobody in by this key any more
     #[arg(long, value_name = "KEY", conflicts_with = "operands")]
@@ -362,7 +362,8 @@ pub(super) struct Pair {
     /// Who they will be
     #[arg(required_unless_present = "cancel")]
     pub(super) user: Option<String>,
-    /// What they may not do that the user may, by the same options as a user has
+    /// What of the user's rights they get, if not all: as for `kift user add`
+    #[arg(value_name = "RIGHTS")]
     pub(super) options: Option<Options>,
     /// How long the token works, such as 10m or 1h
     #[arg(long = "for", value_name = "TIME", default_value = "10m", value_parser = lasting)]

@@ -40,6 +40,7 @@ pub(super) fn run(serve: &Serve, place: Option<&Path>, output: &Output) -> Resul
     let address = server.local_address()?;
     // Before anybody can know that there is somebody to be stopped.
     let signals = Signals::new([SIGINT, SIGTERM]).context("cannot watch for signals")?;
+    greet(serve, &root, address, &door);
     if let Some(file) = &serve.port_file {
         write_port(file, address.port())
             .with_context(|| format!("cannot write the port to {}", file.display()))?;
@@ -48,7 +49,6 @@ pub(super) fn run(serve: &Serve, place: Option<&Path>, output: &Output) -> Resul
         let _ = serve.port_file.as_ref().map(fs::remove_file);
     })?;
     stop_on_signals(signals, server.stop()).context("cannot watch for signals")?;
-    greet(serve, &root, address, &door);
     server.serve().context("cannot wait for connections")?;
     Ok(Verdict::AllDone)
 }

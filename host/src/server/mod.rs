@@ -129,11 +129,11 @@ impl Server {
     /// # Errors
     /// The system's, where waiting for connections is not possible any more.
     pub fn serve(self) -> io::Result<()> {
-        let seats = Arc::new(Seats::default());
+        let seats = Seats::new(self.settings.sessions_max);
         let refusals = Arc::new(AtomicUsize::new(0));
         while !self.stop.is_asked() {
             let Some((stream, peer)) = self.accept()? else { continue };
-            match seats.enter(peer.ip(), self.settings.sessions_max) {
+            match seats.enter(peer.ip()) {
                 Ok(seat) => self.start(stream, peer, seat),
                 Err(full) => {
                     warn!(%peer, "refused: {full}");
@@ -233,8 +233,11 @@ fn run(stream: TcpStream, noise: HostNoise, mut guard: Guard, mut seat: Seat, st
                 Err(error) => warn!(peer, %error, "session ended"),
             };
         }
-        if guard.is_known() {
-            seat.become_known();
+        if guard.is_known()
+            && let Err(full) = seat.become_known()
+        {
+            warn!(peer = guard.name(), "refused: {full}");
+            responder.abort(Code::TooManySessions);
         }
     }
 }

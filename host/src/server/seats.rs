@@ -16,15 +16,17 @@ pub(super) const STRANGERS_MAX: usize = 64;
 pub(super) const STRANGERS_PER_ADDRESS_MAX: usize = 20;
 
 /// Connections under way.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Seats {
+    /// Sessions at once of those who are known.
+    max: usize,
     taken: Mutex<Taken>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct Taken {
-    all: usize,
+    known: usize,
     strangers: usize,
     /// Strangers by where they come from, as long as there are any.
     by_origin: HashMap<Origin, usize>,
@@ -63,15 +65,21 @@ impl Origin {
 }
 
 impl Seats {
+    /// Seats for strangers, and for `max` who are known.
+    pub(super) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { max, taken: Mutex::default(), changed: Condvar::new() })
+    }
+
     fn taken(&self) -> MutexGuard<'_, Taken> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A seat for a stranger, if there are fewer than `max` connections and room for strangers.
-    pub(super) fn enter(self: &Arc<Self>, address: IpAddr, max: usize) -> Result<Seat, Full> {
+    /// A seat for a stranger, who may become known.
+    pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Full> {
         let origin = Origin::of(address);
         let mut taken = self.taken();
-        if taken.all >= max {
+        // There is no use in finding out who they are.
+        if taken.known >= self.max {
             return Err(Full::Sessions);
         }
         if taken.strangers >= STRANGERS_MAX {
@@ -82,7 +90,6 @@ impl Seats {
             return Err(Full::Origin);
         }
         *here += 1;
-        taken.all += 1;
         taken.strangers += 1;
         Ok(Seat { seats: Arc::clone(self), origin, is_stranger: true })
     }
@@ -91,9 +98,25 @@ impl Seats {
     pub(super) fn wait_for_none(&self, patience: Duration) -> usize {
         let (taken, _) = self
             .changed
-            .wait_timeout_while(self.taken(), patience, |taken| taken.all > 0)
+            .wait_timeout_while(self.taken(), patience, |taken| taken.all() > 0)
             .unwrap_or_else(PoisonError::into_inner);
-        taken.all
+        taken.all()
+    }
+}
+
+impl Taken {
+    fn all(&self) -> usize {
+        self.known + self.strangers
+    }
+
+    fn forget_stranger(&mut self, origin: Origin) {
+        self.strangers -= 1;
+        if let Some(here) = self.by_origin.get_mut(&origin) {
+            *here -= 1;
+            if *here == 0 {
+                self.by_origin.remove(&origin);
+            }
+        }
     }
 }
 
@@ -106,25 +129,31 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    /// It is known now who is there.
-    pub(super) fn become_known(&mut self) {
-        if std::mem::take(&mut self.is_stranger) {
-            let mut taken = self.seats.taken();
-            taken.strangers -= 1;
-            if let Some(here) = taken.by_origin.get_mut(&self.origin) {
-                *here -= 1;
-                if *here == 0 {
-                    taken.by_origin.remove(&self.origin);
-                }
-            }
+    /// It is known now who is there. May be said again.
+    pub(super) fn become_known(&mut self) -> Result<(), Full> {
+        if !self.is_stranger {
+            return Ok(());
         }
+        let mut taken = self.seats.taken();
+        if taken.known >= self.seats.max {
+            return Err(Full::Sessions);
+        }
+        taken.known += 1;
+        taken.forget_stranger(self.origin);
+        self.is_stranger = false;
+        Ok(())
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.become_known();
-        self.seats.taken().all -= 1;
+        let mut taken = self.seats.taken();
+        if self.is_stranger {
+            taken.forget_stranger(self.origin);
+        } else {
+            taken.known -= 1;
+        }
+        drop(taken);
         self.seats.changed.notify_all();
     }
 }
@@ -137,19 +166,23 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn many<T: std::fmt::Display>(seats: &Arc<Seats>, from: impl Iterator<Item = T>) -> Vec<Seat> {
+        from.map(|from| seats.enter(address(&from.to_string())).unwrap()).collect()
+    }
+
     #[test]
     fn strangers_from_one_address_leave_room_for_others() {
-        let seats = Arc::new(Seats::default());
-        let here = address("192.0.2.1");
-        let mut those: Vec<Seat> =
-            (0..STRANGERS_PER_ADDRESS_MAX).map(|_| seats.enter(here, 100).unwrap()).collect();
-        assert_eq!(seats.enter(here, 100).unwrap_err(), Full::Origin);
-        assert_eq!(seats.enter(address("::ffff:192.0.2.1"), 100).unwrap_err(), Full::Origin);
-        assert!(seats.enter(address("192.0.2.2"), 100).is_ok());
+        let seats = Seats::new(100);
+        let here = "192.0.2.1";
+        let mut those = many(&seats, std::iter::repeat_n(here, STRANGERS_PER_ADDRESS_MAX));
+        assert_eq!(seats.enter(address(here)).unwrap_err(), Full::Origin);
+        assert_eq!(seats.enter(address("::ffff:192.0.2.1")).unwrap_err(), Full::Origin);
+        assert!(seats.enter(address("192.0.2.2")).is_ok());
         // One that is known makes room for a stranger.
-        those[0].become_known();
-        let more = seats.enter(here, 100).unwrap();
-        assert_eq!(seats.enter(here, 100).unwrap_err(), Full::Origin);
+        assert_eq!(those[0].become_known(), Ok(()));
+        assert_eq!(those[0].become_known(), Ok(()));
+        let more = seats.enter(address(here)).unwrap();
+        assert_eq!(seats.enter(address(here)).unwrap_err(), Full::Origin);
         drop((those, more));
         assert_eq!(seats.wait_for_none(Duration::ZERO), 0);
         assert!(seats.taken().by_origin.is_empty());
@@ -157,24 +190,24 @@ mod tests {
 
     #[test]
     fn a_network_of_addresses_is_one_origin() {
-        let seats = Arc::new(Seats::default());
-        let those: Vec<Seat> = (0..STRANGERS_PER_ADDRESS_MAX)
-            .map(|i| seats.enter(address(&format!("2001:db8::{i:x}")), 100).unwrap())
-            .collect();
-        assert_eq!(seats.enter(address("2001:db8::ffff"), 100).unwrap_err(), Full::Origin);
-        assert!(seats.enter(address("2001:db8:0:1::1"), 100).is_ok());
-        drop(those);
+        let seats = Seats::new(100);
+        let network = (0..STRANGERS_PER_ADDRESS_MAX).map(|i| format!("2001:db8::{i:x}"));
+        let _those = many(&seats, network);
+        assert_eq!(seats.enter(address("2001:db8::ffff")).unwrap_err(), Full::Origin);
+        assert!(seats.enter(address("2001:db8:0:1::1")).is_ok());
     }
 
     #[test]
-    fn strangers_and_sessions_are_bounded() {
-        let seats = Arc::new(Seats::default());
-        let from = |i: usize| address(&format!("192.0.2.{i}"));
-        let mut those: Vec<Seat> =
-            (0..STRANGERS_MAX).map(|i| seats.enter(from(i), 100).unwrap()).collect();
-        assert_eq!(seats.enter(from(200), 100).unwrap_err(), Full::Strangers);
-        those.iter_mut().for_each(Seat::become_known);
-        assert_eq!(seats.enter(from(200), STRANGERS_MAX).unwrap_err(), Full::Sessions);
-        assert!(seats.enter(from(200), STRANGERS_MAX + 1).is_ok());
+    fn strangers_are_bounded_and_take_no_seat_of_those_who_are_known() {
+        let seats = Seats::new(2);
+        let mut those = many(&seats, (0..STRANGERS_MAX).map(|i| format!("192.0.2.{i}")));
+        assert_eq!(seats.enter(address("192.0.2.200")).unwrap_err(), Full::Strangers);
+        assert_eq!(those[0].become_known(), Ok(()));
+        assert_eq!(those[1].become_known(), Ok(()));
+        assert_eq!(those[2].become_known(), Err(Full::Sessions));
+        assert_eq!(seats.enter(address("192.0.2.200")).unwrap_err(), Full::Sessions);
+        drop(those.swap_remove(0));
+        assert!(seats.enter(address("192.0.2.200")).is_ok());
+        assert_eq!(those.last_mut().unwrap().become_known(), Ok(()));
     }
 }
