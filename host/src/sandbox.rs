@@ -9,7 +9,7 @@ use std::path::Path;
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, PathBeneath, PathFd, Ruleset,
-    RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
+    RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus, Scope,
 };
 
 /// The newest set of rights that is known here; the kernel takes those of them that it knows.
@@ -57,7 +57,7 @@ pub fn enter(root: &Path, read_only: bool, state: Option<&Path>) -> anyhow::Resu
         Some(state) => ruleset.add_rule(PathBeneath::new(PathFd::new(state)?, kept))?,
         None => ruleset,
     };
-    let status = ruleset.restrict_self().map_err(RulesetError::from)?;
+    let status = ruleset.restrict_self()?;
     Ok(match status.ruleset {
         RulesetStatus::FullyEnforced => Strength::Full,
         RulesetStatus::PartiallyEnforced => Strength::Partial,

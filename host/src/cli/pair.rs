@@ -34,7 +34,8 @@ fn open(user: &str, pair: &Pair, state: &State, console: &Console) -> Result<()>
     console.result(format_args!("{text}"));
     console.summary(format_args!(
         "This token works once, within {}: whoever connects with it first is {user} from then on.\n\
-         Give it to the device or client that is to be paired and show it to nobody else.",
+         Give it to the device or client that is to be paired, which takes it by --token-file if it \
+         is kift, and show it to nobody else.",
         humantime::format_duration(pair.lasts)
     ));
     if replaced {

@@ -94,11 +94,11 @@ impl Guard {
     /// Why the peer must leave, if it must.
     pub(super) fn verdict(&self) -> Option<Code> {
         match (&self.inside, &self.accounts) {
+            _ if self.failures >= FAILURES_MAX => Some(Code::LoginFailed),
             (Some(Inside { grant: Some(grant), .. }), Some(accounts)) if !accounts.still(grant) => {
                 warn!(peer = %self.name(), "what this user may do was changed or has expired");
                 Some(Code::Denied)
             }
-            (None, _) if self.failures >= FAILURES_MAX => Some(Code::LoginFailed),
             (None, _) if self.key.is_some() && self.since.elapsed() >= LOGIN_MAX => {
                 Some(Code::TimedOut)
             }
@@ -117,9 +117,9 @@ impl Guard {
     /// Opens a user's home.
     fn let_in(&mut self, grant: Grant, how: &str) -> Result<(), Code> {
         let bounds = Bounds { quota: grant.quota, largest: grant.largest };
-        let home = self.root.home(&grant.home, bounds).map_err(|code| {
-            warn!(peer = %self.address, user = grant.user, home = grant.home, %code, "cannot open the home");
-            code
+        let home = self.root.home(&grant.home, bounds).inspect_err(|code| {
+            let (user, home) = (&grant.user, &grant.home);
+            warn!(peer = %self.address, user, home, %code, "cannot open the home");
         })?;
         let name = format!("{}@{}", grant.user, self.address);
         let fingerprint = self.key.map(|key| key.fingerprint());
