@@ -83,7 +83,8 @@ fn split(operands: &[PathBuf]) -> Result<(&[PathBuf], Remote)> {
 fn is_directory(client: &mut Client, remote: &Remote) -> Result<bool> {
     match client.stat(&remote.path).map_err(explain)? {
         Ok(meta) => Ok(meta.kind == EntryKind::Directory),
-        Err(failure) if failure.code() == Code::NotFound => Ok(false),
+        // Who may leave files, and nothing else, is not told.
+        Err(failure) if matches!(failure.code(), Code::NotFound | Code::Denied) => Ok(false),
         Err(failure) => bail!("{remote}: {failure}{}", advice(failure)),
     }
 }

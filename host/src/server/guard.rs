@@ -128,7 +128,7 @@ impl Guard {
         Ok(())
     }
 
-    /// The store, for something that needs `rights`.
+    /// The store, for something that needs the rights `needed`.
     fn store(&mut self, needed: Rights) -> Result<&mut Session, Code> {
         self.may_login = false;
         let inside = self.inside.as_mut().ok_or(Code::LoginRequired)?;
@@ -276,7 +276,10 @@ impl Store for Guard {
     }
 
     fn stat(&mut self, request: RequestId, path: Path<'_>) -> Outcome<Meta> {
-        ready!(self.store(Rights::LIST)).stat(request, path)
+        // Whoever may fetch a file may ask about it.
+        let may_read = self.inside.as_ref().is_some_and(|inside| inside.may(Rights::READ));
+        let needed = if may_read { Rights::READ } else { Rights::LIST };
+        ready!(self.store(needed)).stat(request, path)
     }
 
     fn open_directory(&mut self, request: RequestId, path: Path<'_>, after: &str) -> Outcome<()> {
