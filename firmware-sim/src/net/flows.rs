@@ -2,9 +2,9 @@
 //!
 //! smoltcp does not say when it retransmits, so this looks at the segments on their way out.
 
-use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, Ipv6Packet, TcpPacket,
-};
+#[cfg(feature = "ipv6")]
+use smoltcp::wire::Ipv6Packet;
+use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet, TcpPacket};
 
 /// Connections that are remembered.
 const FLOWS: usize = 8;
@@ -30,6 +30,7 @@ impl Flows {
         match frame.ethertype() {
             EthernetProtocol::Ipv4 => Ipv4Packet::new_checked(frame.payload())
                 .is_ok_and(|ip| ip.next_header() == IpProtocol::Tcp && self.note(ip.payload())),
+            #[cfg(feature = "ipv6")]
             EthernetProtocol::Ipv6 => Ipv6Packet::new_checked(frame.payload())
                 .is_ok_and(|ip| ip.next_header() == IpProtocol::Tcp && self.note(ip.payload())),
             _ => false,

@@ -24,7 +24,9 @@ mod tests;
 
 pub use nal::{Error, Socket};
 pub use phy::{Counters, FRAME_LEN, Frames};
-pub use smoltcp::wire::{IpCidr, Ipv4Cidr, Ipv6Cidr};
+#[cfg(feature = "ipv6")]
+pub use smoltcp::wire::Ipv6Cidr;
+pub use smoltcp::wire::{IpCidr, Ipv4Cidr};
 pub use sockets::Peaks;
 pub use stack::{Address, Config, Memory, Stack};
 pub use stream::{Connection, ConnectionError};

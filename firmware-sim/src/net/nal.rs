@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 
 use embedded_nal::{TcpClientStack, TcpError, TcpErrorKind, TcpFullStack, nb};
 use smoltcp::socket::tcp::{RecvError, State};
+use smoltcp::wire::IpEndpoint;
 
 use super::phy::Frames;
 use super::stack::Stack;
@@ -80,6 +81,7 @@ impl<F: Frames> TcpClientStack for &Stack<'_, F> {
             if let Role::Fresh { index, port } = socket.0 {
                 let port = port.unwrap_or_else(|| stack.next_port());
                 let tcp = stack.sockets.get(index).ok_or(Error::WrongSocket)?;
+                let remote = endpoint(remote).ok_or(Error::Unaddressable)?;
                 tcp.connect(stack.interface.context(), remote, port)
                     .map_err(|_| Error::Unaddressable)?;
                 socket.0 = Role::Connection { index };
@@ -178,5 +180,16 @@ impl<F: Frames> Stack<'_, F> {
         self.with(|stack| {
             stack.sockets.get(index).is_none_or(|tcp| tcp.can_recv() || !tcp.may_recv())
         })
+    }
+}
+
+/// An address as smoltcp has it; none of a kind that this device does not speak.
+fn endpoint(remote: SocketAddr) -> Option<IpEndpoint> {
+    match remote {
+        SocketAddr::V4(remote) => Some(remote.into()),
+        #[cfg(feature = "ipv6")]
+        SocketAddr::V6(remote) => Some(remote.into()),
+        #[cfg(not(feature = "ipv6"))]
+        SocketAddr::V6(_) => None,
     }
 }

@@ -6,11 +6,14 @@ use core::net::IpAddr;
 
 use heapless::Vec;
 use kift_core::time::Instant;
-use smoltcp::iface::{
-    self, Interface, PollIngressSingleResult, PollResult, SocketHandle, SocketStorage,
-};
+#[cfg(feature = "dhcp")]
+use smoltcp::iface::SocketHandle;
+use smoltcp::iface::{self, Interface, PollIngressSingleResult, PollResult, SocketStorage};
+#[cfg(feature = "dhcp")]
 use smoltcp::socket::dhcpv4;
-use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Cidr, Ipv6Cidr};
+#[cfg(feature = "ipv6")]
+use smoltcp::wire::Ipv6Cidr;
+use smoltcp::wire::{EthernetAddress, IpCidr, Ipv4Cidr};
 
 use super::phy::{Counters, FrameMemory, Frames, Phy};
 use super::sockets::{Entry, Peaks, Sockets};
@@ -22,6 +25,7 @@ const ADDRESSES_MAX: usize = 2;
 const TURN_FRAMES_MAX: usize = 32;
 
 /// How long a DHCP server has to answer: not long, since it may have started after the device.
+#[cfg(feature = "dhcp")]
 const DISCOVER_TIMEOUT: smoltcp::time::Duration = smoltcp::time::Duration::from_secs(2);
 
 /// The first of the ports that nobody listens on, as IANA divides them.
@@ -29,7 +33,7 @@ const DYNAMIC_PORT_FIRST: u16 = 49_152;
 
 /// What a stack keeps its state in: `SOCKETS` connections with `BUFFER` bytes each way.
 ///
-/// `SLOTS` is one more than `SOCKETS`: DHCP's.
+/// `SLOTS` is one more than `SOCKETS`: DHCP's, where there is that.
 #[derive(Debug)]
 pub struct Memory<'m, const SOCKETS: usize, const SLOTS: usize, const BUFFER: usize> {
     frames: FrameMemory,
@@ -72,11 +76,13 @@ pub enum Address {
         /// The IPv4 address, and the length of its network's prefix.
         v4: Option<Ipv4Cidr>,
         /// The IPv6 address, and the length of its network's prefix.
+        #[cfg(feature = "ipv6")]
         v6: Option<Ipv6Cidr>,
         /// The router to everywhere else.
         gateway: Option<IpAddr>,
     },
     /// From a DHCP server; IPv4 alone.
+    #[cfg(feature = "dhcp")]
     Dhcp,
 }
 
@@ -103,6 +109,7 @@ pub(super) struct Inner<'m, F> {
     pub(super) interface: Interface,
     phy: Phy<'m, F>,
     pub(super) sockets: Sockets<'m>,
+    #[cfg(feature = "dhcp")]
     dhcp: Option<SocketHandle>,
     pub(super) now: Instant,
     /// The local port of the next connection that is made, less [`DYNAMIC_PORT_FIRST`].
@@ -120,32 +127,28 @@ impl<'m, F: Frames> Stack<'m, F> {
         let mut phy = Phy::new(&mut memory.frames, frames, BUFFER);
         let slots = memory.slots.write([const { SocketStorage::EMPTY }; SLOTS]);
         let entries = memory.entries.write([Entry::NEW; SOCKETS]);
-        let mut sockets = Sockets::new(slots, &mut memory.buffers, entries);
+        let sockets = Sockets::new(slots, &mut memory.buffers, entries);
         // The lowest bit of the first byte would make it the address of a group.
         let [first, rest @ ..] = config.mac;
         let [a, b, c, d, e] = rest;
         let mac = EthernetAddress([first & !1, a, b, c, d, e]);
         let mut settings = iface::Config::new(mac.into());
         settings.random_seed = config.seed;
-        let mut interface = Interface::new(settings, &mut phy, at(now));
-        let dhcp = match config.address {
-            Address::Static { v4, v6, gateway } => {
-                set_addresses(&mut interface, v4.map(Into::into), v6.map(Into::into));
-                set_gateway(&mut interface, gateway);
-                None
-            }
-            Address::Dhcp => {
-                let mut dhcp = dhcpv4::Socket::new();
-                let mut retries = dhcpv4::RetryConfig::default();
-                retries.discover_timeout = DISCOVER_TIMEOUT;
-                dhcp.set_retry_config(retries);
-                Some(sockets.set.add(dhcp))
-            }
-        };
+        let interface = Interface::new(settings, &mut phy, at(now));
         // The top bits of a product with an odd constant that has no pattern: seeds that follow
         // one another give ports far apart.
         let port = (config.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 50) as u16;
-        Self { inner: RefCell::new(Inner { interface, phy, sockets, dhcp, now, port }) }
+        let mut inner = Inner {
+            interface,
+            phy,
+            sockets,
+            #[cfg(feature = "dhcp")]
+            dhcp: None,
+            now,
+            port,
+        };
+        inner.set_up(config.address);
+        Self { inner: RefCell::new(inner) }
     }
 
     /// Receives and sends what there is, and says when the next turn is due: `None` not before a
@@ -175,6 +178,31 @@ impl<'m, F: Frames> Stack<'m, F> {
 }
 
 impl<F: Frames> Inner<'_, F> {
+    fn set_up(&mut self, address: Address) {
+        match address {
+            Address::Static {
+                v4,
+                #[cfg(feature = "ipv6")]
+                v6,
+                gateway,
+            } => {
+                let addresses = v4.map(IpCidr::from).into_iter();
+                #[cfg(feature = "ipv6")]
+                let addresses = addresses.chain(v6.map(IpCidr::from));
+                set_addresses(&mut self.interface, addresses);
+                set_gateway(&mut self.interface, gateway);
+            }
+            #[cfg(feature = "dhcp")]
+            Address::Dhcp => {
+                let mut dhcp = dhcpv4::Socket::new();
+                let mut retries = dhcpv4::RetryConfig::default();
+                retries.discover_timeout = DISCOVER_TIMEOUT;
+                dhcp.set_retry_config(retries);
+                self.dhcp = Some(self.sockets.set.add(dhcp));
+            }
+        }
+    }
+
     fn poll(&mut self, now: Instant) -> Option<Instant> {
         self.now = now;
         let Self { interface, phy, sockets, .. } = self;
@@ -190,11 +218,13 @@ impl<F: Frames> Inner<'_, F> {
             }
         }
         sockets.sweep();
+        #[cfg(feature = "dhcp")]
         self.follow_dhcp();
         let due = self.interface.poll_at(at(now), &self.sockets.set)?;
         Some(Instant::from_millis(due.total_millis().max(0).cast_unsigned()).max(now))
     }
 
+    #[cfg(feature = "dhcp")]
     fn follow_dhcp(&mut self) {
         let Some(handle) = self.dhcp else { return };
         let (address, router) = match self.sockets.set.get_mut::<dhcpv4::Socket<'_>>(handle).poll()
@@ -203,7 +233,7 @@ impl<F: Frames> Inner<'_, F> {
             Some(dhcpv4::Event::Configured(lease)) => (Some(lease.address), lease.router),
             Some(dhcpv4::Event::Deconfigured) => (None, None),
         };
-        set_addresses(&mut self.interface, address.map(Into::into), None);
+        set_addresses(&mut self.interface, address.map(IpCidr::from).into_iter());
         set_gateway(&mut self.interface, router.map(Into::into));
     }
 
@@ -220,10 +250,9 @@ fn at(now: Instant) -> smoltcp::time::Instant {
     smoltcp::time::Instant::from_millis(i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
 }
 
-fn set_addresses(interface: &mut Interface, v4: Option<IpCidr>, v6: Option<IpCidr>) {
+fn set_addresses(interface: &mut Interface, cidrs: impl Iterator<Item = IpCidr>) {
     interface.update_ip_addrs(|addresses| {
-        *addresses =
-            [v4, v6].into_iter().flatten().filter(|cidr| cidr.address().is_unicast()).collect();
+        *addresses = cidrs.filter(|cidr| cidr.address().is_unicast()).collect();
     });
 }
 
@@ -233,7 +262,8 @@ fn set_gateway(interface: &mut Interface, gateway: Option<IpAddr>) {
     // There is room for one.
     let _ = match gateway {
         Some(IpAddr::V4(gateway)) => routes.add_default_ipv4_route(gateway),
+        #[cfg(feature = "ipv6")]
         Some(IpAddr::V6(gateway)) => routes.add_default_ipv6_route(gateway),
-        None => Ok(None),
+        _ => Ok(None),
     };
 }
