@@ -33,6 +33,7 @@ use kift_core::wire::{Conflict, Timestamp};
 use kift_firmware_sim::board::netns::Namespace;
 use kift_firmware_sim::board::nor::{BLOCK_LEN, Nor, PAGE_LEN, Times};
 use kift_firmware_sim::board::tap::{Tap, wait};
+use kift_firmware_sim::device::seal::PlainLinks;
 use kift_firmware_sim::device::{Memory, Notice, Platform, session_config};
 use kift_firmware_sim::flash::Store;
 use kift_firmware_sim::net::{self, Address, Connection, ConnectionError, Frames, Stack};
@@ -219,11 +220,11 @@ impl Place {
     ) -> Result<()> {
         let mut nor = Nor::blank(capacity as u32, times);
         Store::<_, 1>::format(&mut nor)?;
-        let memory = Box::leak(Box::new(Memory::<Wire, Nor, 1, 2, 3, BUFFER>::new()));
+        let memory = Box::leak(Box::new(Memory::<Wire, Nor, PlainLinks, 1, 2, 3, BUFFER>::new()));
         let device = memory.boot(self.wire.clone(), nor, &self.network(), since(self.origin))?;
         let board = Board { stack: device.stack, place: self, stop };
         let config = session_config(Side::Listener, crc32c::crc32c, BUFFER);
-        device.serve(PORT, config, &board).map_err(|error| anyhow!("{error}"))?;
+        device.serve(PORT, config, PlainLinks, &board).map_err(|error| anyhow!("{error}"))?;
         Ok(())
     }
 

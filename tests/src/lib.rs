@@ -13,6 +13,7 @@ pub mod machine;
 pub mod memory;
 pub mod options;
 pub mod pair;
+pub mod peer;
 pub mod pipe;
 pub mod raw;
 pub mod rng;

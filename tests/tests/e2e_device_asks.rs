@@ -22,14 +22,14 @@ fn bench(test: &str) -> Option<Bench> {
 #[test]
 fn a_device_sends_its_log_and_fetches_an_image() {
     let Some(bench) = bench("a_device_sends_its_log_and_fetches_an_image") else { return };
-    assert_sound(&bench.run("push today.log 192.168.69.1/ --log 1M", SERVER));
+    assert_sound(&bench.run("push --plain today.log 192.168.69.1/ --log 1M", SERVER));
     let log = bench.read("served/today.log");
     assert_eq!(log.len(), MIB);
     bench.assert_keeps("today.log", &log);
 
     let image = random(MIB, 1);
     bench.write("served/image", &image);
-    assert_sound(&bench.run("fetch 192.168.69.1:5438/image", SERVER));
+    assert_sound(&bench.run("fetch --plain 192.168.69.1:5438/image", SERVER));
     bench.assert_keeps("image", &image);
     assert_eq!(bench.sound_files(), ["image", "today.log"]);
 }
@@ -42,14 +42,14 @@ fn what_is_there_gives_way_and_names_can_be_chosen() {
     bench.write("local", b"old");
     bench.flash(&["format", "--flash-size", "256k", IMAGE]).ok();
     bench.flash(&["add", IMAGE, "local", "here"]).ok();
-    assert_sound(&bench.run("fetch 192.168.69.1/dir/new here", SERVER));
+    assert_sound(&bench.run("fetch --plain 192.168.69.1/dir/new here", SERVER));
     bench.assert_keeps("here", b"new");
-    assert_sound(&bench.run("push here 192.168.69.1/dir/there", SERVER));
-    assert_sound(&bench.run("push here 192.168.69.1/dir/", SERVER));
+    assert_sound(&bench.run("push --plain here 192.168.69.1/dir/there", SERVER));
+    assert_sound(&bench.run("push --plain here 192.168.69.1/dir/", SERVER));
     // Over IPv6, in the place of what is there.
     bench.flash(&["add", IMAGE, "local", "here"]).ok();
     let server = "exec kift serve --plain --listen [fd00:6b69::1]:5438 served";
-    assert_sound(&bench.run("push here [fd00:6b69::1]/dir/there", server));
+    assert_sound(&bench.run("push --plain here [fd00:6b69::1]/dir/there", server));
     assert_eq!(bench.read("served/dir/there"), b"old");
     assert_eq!(bench.read("served/dir/here"), b"new");
 }
@@ -59,10 +59,10 @@ fn it_does_it_again_and_again() {
     let Some(bench) = bench("it_does_it_again_and_again") else { return };
     bench.write("served/image", &random(50_000, 2));
     let twice = "--flash-size 256k --every 100ms --times 3";
-    let fetched = bench.run(&format!("fetch 192.168.69.1/image {twice}"), SERVER);
+    let fetched = bench.run(&format!("fetch --plain 192.168.69.1/image {twice}"), SERVER);
     assert_sound(&fetched);
     assert_eq!(fetched.stderr.matches("device: fetched image: 50000 bytes").count(), 3);
-    let sent = bench.run(&format!("push image 192.168.69.1/back {twice}"), SERVER);
+    let sent = bench.run(&format!("push --plain image 192.168.69.1/back {twice}"), SERVER);
     assert_sound(&sent);
     assert_eq!(sent.stderr.matches("device: sent image: 50000 bytes").count(), 3);
     assert_same(&bench.path("served/image"), &bench.path("served/back"));
@@ -73,7 +73,7 @@ fn it_does_it_again_and_again() {
 fn a_server_that_is_not_up_yet_is_waited_for() {
     let Some(bench) = bench("a_server_that_is_not_up_yet_is_waited_for") else { return };
     let late = format!("sleep 0.5; {SERVER}");
-    let device = bench.run("push log 192.168.69.1/ --log 10k --flash-size 256k", &late);
+    let device = bench.run("push --plain log 192.168.69.1/ --log 10k --flash-size 256k", &late);
     assert_sound(&device);
     assert!(device.stderr.contains("trying again"), "{}", device.stderr);
     bench.assert_keeps("log", &bench.read("served/log"));
@@ -87,11 +87,19 @@ fn what_cannot_be_done_is_said_and_changes_nothing() {
     bench.flash(&["format", "--flash-size", "128k", IMAGE]).ok();
     bench.flash(&["add", IMAGE, "mine"]).ok();
     let read_only = "exec kift serve --plain --read-only --listen 192.168.69.1:5438 served";
-    bench.run("push none 192.168.69.1/", SERVER).fails(&["on this device", "no such file"]);
-    bench.run("fetch 192.168.69.1/none", SERVER).fails(&["the server says", "no such file"]);
-    bench.run("push mine 192.168.69.1/", read_only).fails(&["the server says", "read-only"]);
-    bench.run("fetch 192.168.69.1/big mine", SERVER).fails(&["on this device", "too large"]);
-    bench.run("push mine 192.168.69.1/", "exit 3").fails(&["beside the device", "exit status: 3"]);
+    bench.run("push --plain none 192.168.69.1/", SERVER).fails(&["on this device", "no such file"]);
+    bench
+        .run("fetch --plain 192.168.69.1/none", SERVER)
+        .fails(&["the server says", "no such file"]);
+    bench
+        .run("push --plain mine 192.168.69.1/", read_only)
+        .fails(&["the server says", "read-only"]);
+    bench
+        .run("fetch --plain 192.168.69.1/big mine", SERVER)
+        .fails(&["on this device", "too large"]);
+    bench
+        .run("push --plain mine 192.168.69.1/", "exit 3")
+        .fails(&["beside the device", "exit status: 3"]);
     assert_eq!(bench.sound_files(), ["mine"]);
     bench.assert_keeps("mine", b"mine");
 }
@@ -129,7 +137,7 @@ fn with_dhcp(test: &str, script: &str) -> Option<(Bench, Ended)> {
 #[test]
 fn a_device_that_dials_gets_its_address_by_dhcp() {
     let test = "a_device_that_dials_gets_its_address_by_dhcp";
-    let line = "kift-firmware-sim push log 192.168.69.1/ --tap tap0 --ip dhcp --log 10k";
+    let line = "kift-firmware-sim push --plain log 192.168.69.1/ --tap tap0 --ip dhcp --log 10k";
     let script = format!("{line} --flash {IMAGE} -- {}", SERVER.trim_start_matches("exec "));
     let Some((bench, device)) = with_dhcp(test, &script) else { return };
     assert_sound(&device);
@@ -140,7 +148,7 @@ fn a_device_that_dials_gets_its_address_by_dhcp() {
 #[test]
 fn a_device_that_serves_gets_its_address_by_dhcp() {
     let test = "a_device_that_serves_gets_its_address_by_dhcp";
-    let line = "kift-firmware-sim serve --tap tap0 --ip dhcp --log 10k";
+    let line = "kift-firmware-sim serve --plain --tap tap0 --ip dhcp --log 10k";
     let peer = r#"
         [ "$KIFT_DEVICE" = 192.168.69.77:5438 ]
         kift get --plain "$KIFT_DEVICE/device.log"

@@ -114,30 +114,33 @@ fn what_is_wrong_with_an_image_is_said() {
 #[test]
 fn a_command_line_that_cannot_be_meant() {
     let bench = bench();
-    run(&bench, "serve --flash nor.img").exits(2, &["--netns"]);
-    run(&bench, "serve --netns").exits(2, &["--flash"]);
-    run(&bench, "serve --netns --tap tap0 --flash nor.img").exits(2, &["cannot be used with"]);
-    run(&bench, "fetch host/file --netns --flash nor.img").exits(2, &["host/file", "an address"]);
-    let line = "push a 192.168.69.1/ --netns --flash nor.img --times 2";
+    run(&bench, "serve --plain --flash nor.img").exits(2, &["--netns"]);
+    run(&bench, "serve --plain --netns").exits(2, &["--flash"]);
+    run(&bench, "serve --plain --netns --tap tap0 --flash nor.img")
+        .exits(2, &["cannot be used with"]);
+    run(&bench, "fetch --plain host/file --netns --flash nor.img")
+        .exits(2, &["host/file", "an address"]);
+    let line = "push --plain a 192.168.69.1/ --netns --flash nor.img --times 2";
     run(&bench, line).exits(2, &["--every"]);
 }
 
 #[test]
 fn a_device_that_cannot_be_built() {
     let bench = bench();
-    let serve = |options: &str| run(&bench, &format!("serve --netns --flash nor.img {options}"));
+    let serve =
+        |options: &str| run(&bench, &format!("serve --plain --netns --flash nor.img {options}"));
     // With its figures, and what would fit.
     serve("--buffers 8k --sessions 2").fails(&[
         "--buffers 8k --sessions 2 takes ",
         "bytes of RAM, and --ram gives 65536",
         "--buffers 4k --sessions 2",
     ]);
-    serve("--ram 20k").fails(&["--buffers 4k --sessions 1 takes ", "20480", "--buffers 1k"]);
+    serve("--ram 21k").fails(&["--buffers 4k --sessions 1 takes ", "21504", "--buffers 1k"]);
     serve("--ram 1k").fails(&["no device is that small"]);
     serve("--buffers 3k").fails(&["1k, 2k, 4k or 8k"]);
     serve("--sessions 3").fails(&["--sessions 1 or 2"]);
     serve("--ip 192.168.69.2").fails(&["192.168.69.2", "prefix length"]);
-    run(&bench, "serve --flash nor.img --tap none9").fails(&["none9", "ip tuntap"]);
+    run(&bench, "serve --plain --flash nor.img --tap none9").fails(&["none9", "ip tuntap"]);
     assert_eq!(bench.sound_files(), ["a", "empty"], "the image is as it was");
 }
 
@@ -145,10 +148,10 @@ fn a_device_that_cannot_be_built() {
 fn an_image_that_a_device_cannot_boot_from() {
     let Some(bench) = Bench::new("an_image_that_a_device_cannot_boot_from") else { return };
     bench.write(IMAGE, &random(128 * 1024, 1));
-    bench.run("serve", "touch came-up").fails(&["something else"]);
+    bench.run("serve --plain", "touch came-up").fails(&["something else"]);
     assert!(bench.read(IMAGE) == random(128 * 1024, 1), "it is not touched");
     bench.write(IMAGE, &random(5000, 1));
-    bench.run("serve", "touch came-up").fails(&[IMAGE, "5000 bytes"]);
+    bench.run("serve --plain", "touch came-up").fails(&[IMAGE, "5000 bytes"]);
     assert!(!bench.path("came-up").exists());
 }
 
@@ -156,12 +159,12 @@ fn an_image_that_a_device_cannot_boot_from() {
 fn an_image_has_one_user() {
     let Some(bench) = Bench::new("an_image_has_one_user") else { return };
     let device = bench.run(
-        "serve --flash-size 128k --log 5000",
+        "serve --plain --flash-size 128k --log 5000",
         r#"
         try ls kift-firmware-sim flash ls nor.img
         try format kift-firmware-sim flash format nor.img
         try add kift-firmware-sim flash add nor.img ls.err
-        try serve kift-firmware-sim serve --netns --flash nor.img
+        try serve kift-firmware-sim serve --plain --netns --flash nor.img
         kift get --plain "$KIFT_DEVICE/device.log"
         "#,
     );

@@ -13,7 +13,7 @@ fn a_flash_that_is_full_and_a_file_that_is_larger_than_it() {
     bench.write("huge", &random(131_072, 3));
     let device = bench.run(
         // 22 blocks for files.
-        "serve --flash-size 128k",
+        "serve --plain --flash-size 128k",
         r#"
         kift put --plain there "$KIFT_DEVICE/"
         try full kift put --plain second "$KIFT_DEVICE/"
@@ -50,7 +50,7 @@ fn a_full_flash_has_room_again_once_something_is_removed() {
     bench.write("first", &first);
     bench.write("second", &second);
     let device = bench.run(
-        "serve --flash-size 128k",
+        "serve --plain --flash-size 128k",
         r#"
         for _ in 1 2 3; do
             kift put --plain first "$KIFT_DEVICE/"
@@ -73,7 +73,7 @@ fn too_many_files() {
         bench.write(&format!("f{at:02}"), format!("file {at}").as_bytes());
     }
     let device = bench.run(
-        "serve --flash-size 512k",
+        "serve --plain --flash-size 512k",
         r#"
         try many kift put --plain f?? "$KIFT_DEVICE/"
         try mkdir kift mkdir --plain "$KIFT_DEVICE/dir"
@@ -111,7 +111,7 @@ fn names_that_are_too_long() {
     bench.write("file", b"file");
     let (fits, long) = ("x".repeat(64), "x".repeat(65));
     let device = bench.run(
-        "serve --flash-size 128k",
+        "serve --plain --flash-size 128k",
         &format!(
             r#"
             kift put --plain file "$KIFT_DEVICE/{fits}"

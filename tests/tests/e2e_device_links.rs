@@ -20,7 +20,9 @@ fn there_and_back(test: &str, wire: &str, len: usize, harm: Option<&str>) {
         // Half of them over IPv6, where the device is the same and its address another.
         let ip = if seed.is_multiple_of(2) { "192.168.69.2/24" } else { "fd00:6b69::2/64" };
         let device = bench.run(
-            &format!("serve --flash-size 512k --buffers {buffers} --seed {seed} --ip {ip} {wire}"),
+            &format!(
+                "serve --plain --flash-size 512k --buffers {buffers} --seed {seed} --ip {ip} {wire}"
+            ),
             // Who asks for an Ethernet address three times in vain says that there is no route.
             r#"
             for _ in 1 2 3 4 5; do

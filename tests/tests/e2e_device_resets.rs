@@ -17,7 +17,7 @@ const SEND_BIG: &str = r#"
 "#;
 
 /// A device whose flash takes its time, so that an upload can be caught in the middle.
-const SLOW: &str = "serve --flash-size 1M --erase-time 10ms";
+const SLOW: &str = "serve --plain --flash-size 1M --erase-time 10ms";
 
 /// Blocks of `big`.
 const BLOCKS: u64 = 50;
@@ -34,7 +34,7 @@ fn prepare(bench: &Bench, is_there: bool) -> Files {
     bench.write("old", &files.old);
     let copy_of_big = if is_there { r#"kift put --plain old "$KIFT_DEVICE/big""# } else { "" };
     let script = format!(r#"kift put --plain old "$KIFT_DEVICE/"; {copy_of_big}"#);
-    assert_sound(&bench.run("serve --flash-size 1M", &script));
+    assert_sound(&bench.run("serve --plain --flash-size 1M", &script));
     files
 }
 
@@ -116,7 +116,7 @@ fn the_device_is_killed_and_started_again() {
         if is_there {
             bench.assert_keeps("big", &files.old);
         }
-        assert_sound(&bench.run("serve", AFTERWARDS));
+        assert_sound(&bench.run("serve --plain", AFTERWARDS));
         assert_eq!(bench.tried("ls").ok().contains(" big\n"), is_there);
         assert_afterwards(&bench, &files);
     }
@@ -145,7 +145,7 @@ fn the_power_of_the_device_is_cut_and_comes_back() {
             "#
         );
         // What the device says is for the script, too.
-        let device = bench.device(&format!("serve --cut-after {operation}"), &script);
+        let device = bench.device(&format!("serve --plain --cut-after {operation}"), &script);
         let mut telling = Command::new("sh");
         telling.args(["-c", r#"exec "$@" 2>told"#, "sh"]);
         telling.arg(device.get_program()).args(device.get_args());

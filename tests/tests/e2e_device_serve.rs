@@ -23,7 +23,7 @@ fn one_command_shows_a_host_and_a_device_exchanging_files() {
     let image = random(MIB, 1);
     bench.write("image", &image);
     let device = bench.run(
-        "serve --log 1M",
+        "serve --plain --log 1M",
         r#"
         try ls kift ls --plain "$KIFT_DEVICE"
         kift put --plain image "$KIFT_DEVICE/"
@@ -56,7 +56,7 @@ fn files_are_managed_as_on_any_server() {
     bench.write("a", &bytes);
     bench.write("b", b"b");
     let device = bench.run(
-        "serve --flash-size 256k",
+        "serve --plain --flash-size 256k",
         r#"
         kift put --plain a b "$KIFT_DEVICE/"
         try stat kift stat --json --plain "$KIFT_DEVICE/a"
@@ -105,7 +105,7 @@ fn a_tree_goes_there_and_back() {
         bench.write(file, &random(at * 997, at as u64));
     }
     let device = bench.run(
-        "serve --flash-size 512k",
+        "serve --plain --flash-size 512k",
         r#"
         kift put --plain -r tree "$KIFT_DEVICE/"
         kift get --plain -r "$KIFT_DEVICE/tree" back
@@ -120,7 +120,7 @@ fn a_tree_goes_there_and_back() {
 }
 
 /// The device of the next tests: one whose flash takes its time, so that what is under way stays so.
-const TWO: &str = "serve --sessions 2 --ram 64k --flash-size 1M --erase-time 5ms";
+const TWO: &str = "serve --plain --sessions 2 --ram 64k --flash-size 1M --erase-time 5ms";
 
 #[test]
 fn two_sessions_at_once() {
@@ -171,7 +171,7 @@ fn with_one_session_a_second_is_told_to_come_later() {
         return;
     };
     let device = bench.run(
-        "serve --flash-size 256k",
+        "serve --plain --flash-size 256k",
         r#"
         mkfifo one
         try first kift put --plain - "$KIFT_DEVICE/a" <one &
@@ -195,7 +195,7 @@ fn with_one_session_a_second_is_told_to_come_later() {
 fn a_peer_that_fails_is_told_by_the_exit_code() {
     let Some(bench) = Bench::new("a_peer_that_fails_is_told_by_the_exit_code") else { return };
     for (script, code) in [("true", 0), ("exit 7", 7), ("kill -9 $$", 137)] {
-        assert_eq!(bench.run("serve --flash-size 64k", script).status.code(), Some(code));
+        assert_eq!(bench.run("serve --plain --flash-size 64k", script).status.code(), Some(code));
     }
     assert!(bench.path(IMAGE).exists());
 }

@@ -57,7 +57,7 @@ fn a_recording_has_every_frame_both_ways() {
     let file = random(50_000, 1);
     bench.write("file", &file);
     let device = bench.run(
-        "serve --flash-size 256k --pcap frames.pcap",
+        "serve --plain --flash-size 256k --pcap frames.pcap",
         r#"
         kift put --plain file "$KIFT_DEVICE/"
         kift get --plain "$KIFT_DEVICE/file" back
@@ -75,7 +75,7 @@ fn a_recording_has_every_frame_both_ways() {
         let bytes: usize = there.map(|segment| segment.payload).sum();
         assert!((50_000..60_000).contains(&bytes), "{bytes} bytes, from the device: {from_device}");
     }
-    bench.run("serve --pcap none/frames", "true").fails(&["frames"]);
+    bench.run("serve --plain --pcap none/frames", "true").fails(&["frames"]);
 }
 
 /// An upload to a flash whose erases take as long as data sheets say. While a block erases, nothing
@@ -88,7 +88,7 @@ fn a_flash_that_erases_stops_the_flow_and_not_the_network() {
     let file = random(256 * 1024, 2);
     bench.write("file", &file);
     let device = bench.run(
-        "serve --sessions 2 --flash-size 1M --erase-time 50ms --program-time 700us \
+        "serve --plain --sessions 2 --flash-size 1M --erase-time 50ms --program-time 700us \
          --pcap frames.pcap",
         r#"
         try put kift put --plain file "$KIFT_DEVICE/" & put=$!

@@ -1,9 +1,13 @@
 //! The power is cut at every operation of the flash in turn, and again while the store recovers:
-//! every file is the old one or the new one, and the store goes on.
+//! every file is the old one or the new one, and so is what the device keeps of its own; and the
+//! store goes on.
 
+use kift_core::secure::{Peer, PublicKey, SecretKey, Token};
+use kift_core::storage::Files as _;
 use kift_core::wire::{Code, Conflict, Path};
 use kift_firmware_sim::board::nor::{BLOCK_LEN, Nor, Times};
-use kift_firmware_sim::flash::{MountError, Store};
+use kift_firmware_sim::device::seal::{Keys, NoKeys};
+use kift_firmware_sim::flash::{MountError, PEERS_MAX, PeerRole, Store};
 use kift_tests::flash::{self, Tree, complete};
 use kift_tests::raw::digest;
 use kift_tests::rng::{Case, Rng, contents};
@@ -29,7 +33,22 @@ enum Step {
     Delete(&'static str),
     Rename(&'static str, &'static str, bool),
     MakeDirectory(&'static str),
+    Own(Own),
 }
+
+/// Of what the device keeps of its own: keys, seeds and tokens are one byte repeated.
+#[derive(Debug, Clone, Copy)]
+enum Own {
+    Identity(u8),
+    Seed(u8),
+    Know(u8, PeerRole),
+    Forget(u8),
+    /// A peer with this key comes with this token.
+    Pair(u8, u8),
+}
+
+/// The tokens that peers come with.
+const TOKENS: [u8; 3] = [1, 2, 3];
 
 fn put(name: &'static str, len: usize, seed: u64) -> Step {
     Step::Put(name, contents(len, seed), Conflict::Replace)
@@ -45,8 +64,46 @@ impl Step {
             Self::Delete(name) => flash::delete(port, name),
             Self::Rename(from, to, replace) => flash::rename(port, from, to, replace),
             Self::MakeDirectory(name) => flash::make_directory(port, name),
+            Self::Own(own) => own.run(device),
         }
     }
+}
+
+impl Own {
+    fn run(self, device: &mut Device<'_>) -> Result<(), Code> {
+        let key = |number: u8| PublicKey([number; 32]);
+        match self {
+            Self::Identity(number) => complete(|| device.set_identity(&[number; 32])),
+            Self::Seed(number) => complete(|| device.set_seed(&[number; 32])),
+            Self::Know(number, role) => complete(|| device.keep_peer(&key(number), role)),
+            Self::Forget(number) => complete(|| device.forget_peer(&key(number))).map(drop),
+            Self::Pair(number, token) => {
+                complete(|| device.begin_pairing(&Token([token; 32])))?;
+                let peer = Peer { key: key(number), pairing: true };
+                complete(|| device.handle(0).admit(&peer))
+            }
+        }
+    }
+}
+
+/// All that is in the store; what is the device's own by names that no file has.
+fn tree(device: &mut Device<'_>) -> Result<Tree, Code> {
+    let mut tree = flash::tree(&mut device.handle(0))?;
+    for (name, secret) in
+        [("/identity", complete(|| device.identity())?), ("/seed", complete(|| device.seed())?)]
+    {
+        tree.extend(secret.map(|secret| (name.to_owned(), Some(secret.to_vec()))));
+    }
+    for place in 0..PEERS_MAX {
+        let peer = complete(|| device.peer(place))?;
+        tree.extend(peer.map(|(key, role)| (format!("/peer {key} {role:?}"), None)));
+    }
+    for token in TOKENS {
+        if !complete(|| device.begin_pairing(&Token([token; 32])))? {
+            tree.insert(format!("/token {token}"), None);
+        }
+    }
+    Ok(tree)
 }
 
 /// The power is back.
@@ -57,7 +114,7 @@ fn power_on(nor: &mut Nor) {
 
 fn formatted() -> Nor {
     let mut nor = Nor::blank(CAPACITY, Times::NONE);
-    Store::<_, 1>::format(&mut &mut nor).unwrap();
+    Store::<_, 1>::format(&mut nor).unwrap();
     nor
 }
 
@@ -80,10 +137,10 @@ fn run(nor: &mut Nor, steps: &[Step]) -> usize {
 fn trees(image: &[u8], steps: &[Step]) -> Vec<Tree> {
     let mut nor = Nor::from_image(image, Times::NONE);
     let mut device = Device::mount(&mut nor).unwrap();
-    let mut trees = vec![flash::tree(&mut device.handle(0)).unwrap()];
+    let mut trees = vec![tree(&mut device).unwrap()];
     for step in steps {
         step.run(&mut device).unwrap();
-        trees.push(flash::tree(&mut device.handle(0)).unwrap());
+        trees.push(tree(&mut device).unwrap());
     }
     trees
 }
@@ -106,9 +163,10 @@ fn check(nor: &mut Nor, allowed: &[Tree]) {
 
 /// What is there, where the table's hashes are right and no block is lost.
 fn check_consistent(device: &mut Device<'_>) -> Tree {
-    let tree = flash::tree(&mut device.handle(0)).expect("all that is there can be read");
+    let tree = tree(device).expect("all that is there can be read");
     let mut used = 0;
-    for (name, data) in tree.iter().filter_map(|(name, data)| Some((name, data.as_ref()?))) {
+    let files = tree.iter().filter(|(name, _)| !name.starts_with('/'));
+    for (name, data) in files.filter_map(|(name, data)| Some((name, data.as_ref()?))) {
         let path = Path::new(name).unwrap();
         let info = complete(|| device.info(path)).expect("a file");
         assert_eq!(info.root, digest(data), "{name}");
@@ -178,6 +236,10 @@ fn some_files() -> Vec<Step> {
         put("folder/empty", 0, 2),
         put("old", 2 * BLOCK_LEN + 10, 3),
         put("other", 5000, 4),
+        Step::Own(Own::Identity(1)),
+        Step::Own(Own::Seed(1)),
+        Step::Own(Own::Know(1, PeerRole::Client)),
+        Step::Own(Own::Pair(2, 1)),
     ]
 }
 
@@ -236,9 +298,93 @@ fn a_file_kept_beside_another() {
     cut_everywhere(&prepared(&some_files()), &[kept.clone(), kept]);
 }
 
+#[test]
+fn a_key_and_a_seed() {
+    let steps = [Own::Identity(2), Own::Seed(2), Own::Seed(3)].map(Step::Own);
+    cut_everywhere(&formatted(), &steps);
+    cut_everywhere(&prepared(&some_files()), &steps);
+}
+
+#[test]
+fn peers_that_come_and_go() {
+    let steps = [
+        Own::Know(3, PeerRole::Server),
+        Own::Know(1, PeerRole::Server),
+        Own::Forget(1),
+        Own::Know(4, PeerRole::Both),
+        Own::Forget(2),
+    ];
+    cut_everywhere(&prepared(&some_files()), &steps.map(Step::Own));
+}
+
+/// The peer is known and its token is used, or neither.
+#[test]
+fn a_pairing() {
+    let steps = [Own::Pair(3, 2), Own::Pair(1, 3)].map(Step::Own);
+    cut_everywhere(&formatted(), &steps);
+    cut_everywhere(&prepared(&some_files()), &steps);
+}
+
+/// Whatever comes of a boot's random numbers, the seed that they come from is gone before.
+#[test]
+fn a_boot_that_makes_the_device_its_key() {
+    let mut before = formatted();
+    let first = *b"from the factory's random source";
+    complete(|| Device::mount(&mut before).unwrap().set_seed(&first)).unwrap();
+    let mut whole = Nor::from_image(before.image(), Times::NONE);
+    let (seed, key) = boot(&mut whole).unwrap();
+    assert!(seed != first && key.is_some());
+    for (cut, tearing) in
+        (1..=whole.operations()).flat_map(|cut| (0..SEEDS).map(move |seed| (cut, seed)))
+    {
+        let _case = Case(format!("cut at {cut}, seed {tearing}"));
+        let mut nor = Nor::from_image(before.image(), Times::polls(cut as u32 % 3));
+        nor.cut_after(cut, tearing);
+        assert!(boot(&mut nor).is_err());
+        power_on(&mut nor);
+        let (found, made) = kept(&mut Device::mount(&mut nor).unwrap());
+        assert!(found == seed || found == first && made.is_none());
+        assert!(made.is_none() || made == key);
+        // The key of a boot whose seed is gone is another.
+        let (next, again) = boot(&mut nor).unwrap();
+        assert!(next != seed && next != first || found == first);
+        assert_eq!(again == key, made.is_some() || found == first);
+    }
+}
+
+/// Boots, and gives the seed of the next boot and the device's key.
+fn boot(nor: &mut Nor) -> Result<([u8; 32], Option<[u8; 32]>), NoKeys> {
+    let mut device = Device::mount(nor)?;
+    let keys = Keys::open(&mut device, None)?;
+    let (seed, key) = kept(&mut device);
+    assert_eq!(key.map(|key| *SecretKey::from_bytes(&key).public()), Some(*keys.public()));
+    Ok((seed, key))
+}
+
+fn kept(device: &mut Device<'_>) -> ([u8; 32], Option<[u8; 32]>) {
+    let seed = complete(|| device.seed()).unwrap().expect("a seed");
+    (seed, complete(|| device.identity()).unwrap())
+}
+
+#[test]
+fn a_seed_that_cannot_be_kept_is_not_used() {
+    let mut nor = formatted();
+    let mut device = Device::mount(&mut nor).unwrap();
+    assert_eq!(Keys::open(&mut device, None).unwrap_err(), NoKeys::NoSeed);
+    // As in flash that was never written.
+    complete(|| device.set_seed(&[0xff; 32])).unwrap();
+    assert_eq!(Keys::open(&mut device, None).unwrap_err(), NoKeys::NoSeed);
+    complete(|| device.set_seed(b"from the factory's random source")).unwrap();
+    Keys::open(&mut device, None).unwrap();
+    TABLE.for_each(|block| device.flash().wear_out(block));
+    for _ in 0..2 {
+        let refused = Keys::open(&mut device, None).unwrap_err();
+        assert_eq!(refused, NoKeys::Flash(MountError::Io));
+    }
+}
+
 /// A store whose table is about to erase a page, and steps in which it does.
-fn about_to_erase_a_page() -> (Nor, Vec<Step>) {
-    let step = |turn: usize| put(["a", "b", "c"][turn % 3], 10 + turn, turn as u64);
+fn about_to_erase_a_page(step: fn(usize) -> Step) -> (Nor, Vec<Step>) {
     let mut nor = prepared(&some_files());
     // Some that are moved when a page makes room.
     let mut device = Device::mount(&mut nor).unwrap();
@@ -261,15 +407,25 @@ fn about_to_erase_a_page() -> (Nor, Vec<Step>) {
     }
 }
 
+fn another_file(turn: usize) -> Step {
+    put(["a", "b", "c"][turn % 3], 10 + turn, turn as u64)
+}
+
 #[test]
 fn while_the_table_makes_room() {
-    let (nor, steps) = about_to_erase_a_page();
+    let (nor, steps) = about_to_erase_a_page(another_file);
+    cut_everywhere(&nor, &steps);
+}
+
+#[test]
+fn while_the_table_makes_room_for_a_seed() {
+    let (nor, steps) = about_to_erase_a_page(|turn| Step::Own(Own::Seed(turn as u8)));
     cut_everywhere(&nor, &steps);
 }
 
 #[test]
 fn while_the_journal_makes_room() {
-    let (nor, steps) = about_to_erase_a_page();
+    let (nor, steps) = about_to_erase_a_page(another_file);
     // As after hundreds of erases: behind its mark, the first block has no blank entry left.
     let mut image = nor.image().to_vec();
     image[8..BLOCK_LEN].fill(0);
@@ -289,14 +445,14 @@ fn a_format() {
             }
         };
         let mut whole = Nor::from_image(base.image(), Times::NONE);
-        Store::<_, 1>::format(&mut &mut whole).unwrap();
+        Store::<_, 1>::format(&mut whole).unwrap();
         for (cut, seed) in
             (1..=whole.operations()).flat_map(|cut| (0..SEEDS).map(move |seed| (cut, seed)))
         {
             let _case = Case(format!("cut at {cut}, seed {seed}"));
             let mut nor = Nor::from_image(base.image(), Times::polls(seed as u32 % 3));
             nor.cut_after(cut, seed);
-            assert_eq!(Store::<_, 1>::format(&mut &mut nor), Err(MountError::Io));
+            assert_eq!(Store::<_, 1>::format(&mut nor), Err(MountError::Io));
             power_on(&mut nor);
             match Device::mount(&mut nor) {
                 Ok(mut device) => {
@@ -307,7 +463,7 @@ fn a_format() {
                 Err(MountError::Foreign) => assert!(had.is_some() && cut <= 2),
                 Err(error) => assert_eq!(error, MountError::Blank),
             }
-            Store::<_, 1>::format(&mut &mut nor).unwrap();
+            Store::<_, 1>::format(&mut nor).unwrap();
             check(&mut nor, &[Tree::new()]);
         }
     }
@@ -334,7 +490,7 @@ fn again_and_again() {
             let mut copy = Nor::from_image(nor.image(), Times::NONE);
             if let Ok(mut device) = Device::mount(&mut copy) {
                 let _ = step.run(&mut device);
-                let after = flash::tree(&mut device.handle(0)).unwrap();
+                let after = tree(&mut device).unwrap();
                 if !allowed.contains(&after) {
                     allowed.push(after);
                 }

@@ -19,7 +19,7 @@ type Device = Store<Nor, 2>;
 /// A store with room for `blocks` blocks of data.
 fn device(blocks: usize, times: Times) -> Device {
     let mut nor = Nor::blank(((OVERHEAD + blocks) * BLOCK_LEN) as u32, times);
-    Store::<_, 2>::format(&mut &mut nor).unwrap();
+    Store::<_, 2>::format(&mut nor).unwrap();
     Device::mount(nor).unwrap()
 }
 
@@ -90,7 +90,7 @@ fn a_flash_without_a_store_is_not_touched() {
         assert!(nor.operations() == 0 && nor.image() == image);
     }
     let mut small = Nor::blank((OVERHEAD * BLOCK_LEN) as u32, Times::NONE);
-    assert_eq!(Store::<_, 2>::format(&mut &mut small), Err(MountError::Geometry));
+    assert_eq!(Store::<_, 2>::format(&mut small), Err(MountError::Geometry));
     assert_eq!(Store::<_, 2>::mount(&mut small).err(), Some(MountError::Geometry));
 }
 

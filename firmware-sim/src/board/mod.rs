@@ -1,6 +1,7 @@
 //! A model of the board, on Linux.
 
 pub mod cli;
+pub mod factory;
 pub mod heap;
 pub mod link;
 pub mod netns;

@@ -1,8 +1,7 @@
 //! The task that asks: it dials a server, sends a file from flash or fetches one into it, and
 //! leaves.
 //!
-//! Anything that is an `embedded_nal::TcpClientStack` will do as a network, and any store as a
-//! flash.
+//! Anything that is an `embedded_nal::TcpClientStack` will do as a network.
 
 use core::cell::Cell;
 use core::fmt;
@@ -12,14 +11,17 @@ use core::time::Duration;
 
 use embedded_nal::TcpClientStack;
 use kift_core::driver::{Blocking, NalError, NalStream, Step};
+use kift_core::secure::{NoEntropy, Peer, PublicKey, Security};
 use kift_core::session::{Config, Error, Event, Failure, Reply, RequestError, Requester};
-use kift_core::storage::{Files, Outcome, RequestId, Store};
+use kift_core::storage::{Files, Outcome, RequestId, Store as _};
 use kift_core::wire::{
     Ask, Code, Conflict, Digest, Meta, Path, Put, Request, Timestamp, TransferId,
 };
 
 use super::frame::{Frame, Frames};
 use super::platform::{FLASH_TICK, Platform, settle};
+use super::seal::Links;
+use crate::flash::{self, Flash, PeerRole};
 
 /// How long a server may take to accept a connection.
 const DIAL_PATIENCE: Duration = Duration::from_secs(10);
@@ -31,7 +33,7 @@ const ID: RequestId = RequestId(1);
 const REQUESTS: usize = 2;
 
 /// The session of an errand.
-pub type Session<'m> = Requester<Frame<'m>, REQUESTS>;
+pub type Session<'m, L> = Requester<Frame<'m>, REQUESTS, <L as Links>::Link>;
 
 /// What is to be done. Names in flash are `local`, the server's are `remote`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +78,12 @@ pub struct Done {
 pub enum Trouble<E> {
     /// There was no connection.
     Dial(NalError<E>),
+    /// There was no link: the device cannot make one.
+    Link(NoEntropy),
+    /// The server has this key, which the device does not know. It was told nothing.
+    Stranger(PublicKey),
+    /// The server did not take the token.
+    Token(Error),
     /// The session ended early.
     Session(Error),
     /// The request was refused or failed.
@@ -93,7 +101,10 @@ impl<E> Trouble<E> {
             }
             Self::Session(Error::Disconnected | Error::TimedOut) => true,
             Self::Session(Error::PeerMisbehaved(code)) => matches!(code, Code::Corrupt),
-            Self::Session(Error::Closed(_)) => false,
+            Self::Session(Error::Closed(_))
+            | Self::Link(_)
+            | Self::Stranger(_)
+            | Self::Token(_) => false,
             Self::Request(failure) => {
                 matches!(failure.code(), Code::Busy | Code::TooMany | Code::Changed)
             }
@@ -106,6 +117,16 @@ impl<E: fmt::Display> fmt::Display for Trouble<E> {
         match self {
             Self::Dial(NalError::TimedOut) => f.write_str("no connection: no answer"),
             Self::Dial(NalError::Stack(error)) => write!(f, "no connection: {error}"),
+            Self::Link(error) => write!(f, "{error}"),
+            Self::Stranger(key) => write!(
+                f,
+                "the server's key is not known here: it is {key}, with the fingerprint {}",
+                key.fingerprint()
+            ),
+            Self::Token(error) => write!(
+                f,
+                "no pairing: {error}; a token must be open at the server, and is good for once"
+            ),
             Self::Session(error) => write!(f, "{error}"),
             Self::Request(Failure::Peer(code)) => write!(f, "the server says: {code}"),
             Self::Request(Failure::Local(code)) => write!(f, "on this device: {code}"),
@@ -117,30 +138,34 @@ impl<E: fmt::Debug + fmt::Display> core::error::Error for Trouble<E> {}
 
 /// Who runs errands, one after the other.
 #[derive(Debug)]
-pub struct Runner<'m> {
+pub struct Runner<'m, L: Links> {
     frames: &'m [Frames],
-    session: Option<Session<'m>>,
+    session: Option<Session<'m, L>>,
     config: Config,
+    links: L,
 }
 
-impl<'m> Runner<'m> {
-    /// Sessions over the first of `frames`, as `config` says.
+impl<'m, L: Links> Runner<'m, L> {
+    /// Sessions over the first of `frames`, as `config` says, protected by `links`.
     #[must_use]
-    pub const fn new(frames: &'m [Frames], config: Config) -> Self {
-        Self { frames, session: None, config }
+    pub const fn new(frames: &'m [Frames], config: Config, links: L) -> Self {
+        Self { frames, session: None, config, links }
     }
 
     /// Does `errand` with the server at `remote`; `transfer` names it, and no other.
     ///
+    /// A server on a sealed link must have a key that `store` knows. Where the links are for
+    /// pairing, it must have the token, and `store` knows its key from then on.
+    ///
     /// # Errors
     /// [`Trouble`].
-    pub fn run<S: TcpClientStack>(
+    pub fn run<S: TcpClientStack, F: Flash, const HANDLES: usize>(
         &mut self,
         errand: &Errand<'_>,
         transfer: TransferId,
         stack: S,
         remote: SocketAddr,
-        store: &mut impl Store,
+        store: &mut flash::Store<F, HANDLES>,
         board: &impl Platform,
     ) -> Result<Done, Trouble<S::Error>> {
         let local = |code| Trouble::Request(Failure::Local(code));
@@ -150,12 +175,12 @@ impl<'m> Runner<'m> {
         result
     }
 
-    fn connect_and_ask<S: TcpClientStack>(
+    fn connect_and_ask<S: TcpClientStack, F: Flash, const HANDLES: usize>(
         &mut self,
         errand: &Errand<'_>,
         stack: S,
         remote: SocketAddr,
-        port: &mut Port<'_, impl Store>,
+        port: &mut Port<'_, F, HANDLES>,
         board: &impl Platform,
     ) -> Result<Done, Trouble<S::Error>> {
         let dialled = board.now().after(DIAL_PATIENCE);
@@ -168,13 +193,18 @@ impl<'m> Runner<'m> {
         dialling.set(false);
         // What is left of an earlier session would keep the frames.
         self.session = None;
+        let link = self.links.link(&self.config).map_err(Trouble::Link)?;
         let session = self.frames.first().and_then(Frames::lend).and_then(|(rx, tx)| {
-            Some(self.session.insert(Session::new(rx, tx, &self.config).ok()?))
+            let session = Session::<L>::with_security(rx, tx, &self.config, link).ok()?;
+            Some(self.session.insert(session))
         });
         let result = match session {
             Some(session) => converse(session, &mut stream, port, errand.remote(), board),
             None => Err(Error::Closed(Code::Internal)),
         };
+        if !port.store.is_pairing() {
+            self.links.end_pairing();
+        }
         // The errand is done, or not; how the connection ends does not change that.
         let _ = stream.close();
         match (port.result, result) {
@@ -183,23 +213,34 @@ impl<'m> Runner<'m> {
             }
             (Some(Ok(_)), _) => Err(Trouble::Request(Failure::Local(Code::Internal))),
             (Some(Err(failure)), _) => Err(Trouble::Request(failure)),
-            (None, Err(error)) => Err(Trouble::Session(error)),
+            (None, Err(error)) => Err(match port.server {
+                Server::Stranger(key) => Trouble::Stranger(key),
+                // Whoever takes the token answers, and whoever does not says nothing, or that.
+                _ if self.links.is_pairing() && !is_busy(error) => Trouble::Token(error),
+                _ => Trouble::Session(error),
+            }),
             (None, Ok(())) => Err(Trouble::Session(Error::Disconnected)),
         }
     }
 }
 
+/// Whether the server will have room later, and so did not come to look at a token.
+const fn is_busy(error: Error) -> bool {
+    matches!(error, Error::PeerClosed(Code::TooManySessions | Code::ShuttingDown))
+}
+
 /// The session, from the hello to the goodbye.
-fn converse<T, P>(
-    session: &mut Session<'_>,
+fn converse<S, T, F, const HANDLES: usize>(
+    session: &mut Requester<Frame<'_>, REQUESTS, S>,
     stream: &mut T,
-    port: &mut Port<'_, P>,
+    port: &mut Port<'_, F, HANDLES>,
     remote: &str,
     board: &impl Platform,
 ) -> Result<(), Error>
 where
+    S: Security,
     T: embedded_io::Read + embedded_io::Write,
-    P: Store,
+    F: Flash,
 {
     let mut driver = Blocking::new(stream);
     let (mut asked, mut leaving) = (false, false);
@@ -219,18 +260,41 @@ where
         } else if port.result.is_some() && !leaving {
             leaving = session.request(&Request::Goodbye).is_ok();
         }
-        if let Step::Closed(result) = driver.step(session, port, board.now()) {
+        let step = driver.step(session, port, board.now());
+        if let Server::Paired(key) = port.server {
+            port.server = Server::Known;
+            if let Err(code) = settle(board, || port.store.pair(&key, PeerRole::Server)) {
+                port.result = Some(Err(Failure::Local(code)));
+            }
+        }
+        if let Step::Closed(result) = step {
             return result;
         }
     }
 }
 
 /// The store, as the session of an errand sees it.
-struct Port<'a, P> {
-    store: &'a mut P,
+struct Port<'a, F: Flash, const HANDLES: usize> {
+    store: &'a mut flash::Store<F, HANDLES>,
     transfer: TransferId,
     file: File<'a>,
+    server: Server,
     result: Option<Result<Reply, Failure>>,
+}
+
+/// Who the server is, as far as that is known.
+#[derive(Clone, Copy)]
+enum Server {
+    /// It has not said it, and on a plain link will not.
+    Unheard,
+    /// Its key is one that the flash has.
+    Known,
+    /// Its key is none of those.
+    Stranger(PublicKey),
+    /// It is to show that it has the token, by its first answer.
+    Pairing(PublicKey),
+    /// It has shown it: its key is to be kept.
+    Paired(PublicKey),
 }
 
 /// The errand's file in flash.
@@ -246,22 +310,22 @@ enum File<'a> {
     Open,
 }
 
-impl<'a, P: Store> Port<'a, P> {
+impl<'a, F: Flash, const HANDLES: usize> Port<'a, F, HANDLES> {
     /// The store, with the file open that is to be sent.
     fn open(
         errand: &Errand<'a>,
         transfer: TransferId,
-        store: &'a mut P,
+        store: &'a mut flash::Store<F, HANDLES>,
         board: &impl Platform,
     ) -> Result<Self, Code> {
         let file = match *errand {
             Errand::Push { local, .. } => {
                 let path = Path::named(local)?;
-                File::Source(settle(board, || store.open(ID, path))?)
+                File::Source(settle(board, || store.handle(0).open(ID, path))?)
             }
             Errand::Fetch { local, .. } => File::Wanted(Path::named(local)?),
         };
-        Ok(Self { store, transfer, file, result: None })
+        Ok(Self { store, transfer, file, server: Server::Unheard, result: None })
     }
 
     fn request<'b>(&self, remote: &'b str) -> Request<'b> {
@@ -289,7 +353,7 @@ impl<'a, P: Store> Port<'a, P> {
                 conflict: Conflict::Replace,
                 ask: Ask::Now,
             };
-            ready!(self.store.begin(ID, path, &put))?;
+            ready!(self.store.handle(0).begin(ID, path, &put))?;
             self.file = File::Open;
         }
         Poll::Ready(Ok(()))
@@ -297,32 +361,56 @@ impl<'a, P: Store> Port<'a, P> {
 
     fn close(&mut self) {
         if let File::Source(_) = self.file {
-            self.store.close(ID);
+            self.store.handle(0).close(ID);
         }
     }
 }
 
-impl<P: Store> Files for Port<'_, P> {
+impl<F: Flash, const HANDLES: usize> Files for Port<'_, F, HANDLES> {
     fn read(&mut self, request: RequestId, at: u64, buf: &mut [u8]) -> Outcome<usize> {
-        self.store.read(request, at, buf)
+        self.store.handle(0).read(request, at, buf)
     }
 
     fn write(&mut self, request: RequestId, at: u64, data: &[u8]) -> Outcome<()> {
         ready!(self.begin())?;
-        self.store.write(request, at, data)
+        self.store.handle(0).write(request, at, data)
     }
 
     fn commit(&mut self, request: RequestId, size: u64, root: Digest) -> Outcome<u32> {
         // An empty file comes without data.
         ready!(self.begin())?;
-        self.store.commit(request, size, root)
+        self.store.handle(0).commit(request, size, root)
     }
 
     fn abort(&mut self, request: RequestId) {
-        self.store.abort(request);
+        self.store.handle(0).abort(request);
+    }
+
+    fn admit(&mut self, peer: &Peer) -> Outcome<()> {
+        self.server = if peer.pairing {
+            Server::Pairing(peer.key)
+        } else if ready!(self.store.knows(&peer.key, PeerRole::Server))? {
+            Server::Known
+        } else {
+            Server::Stranger(peer.key)
+        };
+        Poll::Ready(match self.server {
+            Server::Stranger(_) => Err(Code::Denied),
+            _ => Ok(()),
+        })
     }
 
     fn handle_event(&mut self, event: Event<'_>) {
+        let is_answer = match event {
+            Event::Sending { .. } | Event::Progress { .. } | Event::Working { .. } => true,
+            Event::Done { result, .. } => !matches!(result, Err(Failure::Local(_))),
+            _ => false,
+        };
+        if let Server::Pairing(key) = self.server
+            && is_answer
+        {
+            self.server = Server::Paired(key);
+        }
         match event {
             Event::Sending { size, modified, .. } => {
                 if let File::Wanted(path) = self.file {

@@ -11,6 +11,7 @@ use static_cell::{ConstStaticCell, StaticCell};
 use super::ask::Runner;
 use super::frame::{FRAME_LEN, Frames};
 use super::platform::{Notice, Platform};
+use super::seal::Links;
 use super::serve::{Server, Stats};
 use crate::flash::{self, Flash, MountError, NAME_LEN_MAX};
 use crate::net::{self, Stack};
@@ -18,10 +19,11 @@ use crate::net::{self, Stack};
 /// The memory of a device, for a `static`: `SESSIONS` sessions at once, and `SOCKETS`, which is one
 /// more, connections with buffers of `BUFFER` bytes each way. `SLOTS` is one more again.
 ///
-/// `F` is what carries its frames and `N` its flash.
+/// `F` is what carries its frames, `N` its flash, and `L` what protects its links.
 pub struct Memory<
     F: net::Frames + 'static,
     N: Flash + 'static,
+    L: Links + 'static,
     const SESSIONS: usize,
     const SOCKETS: usize,
     const SLOTS: usize,
@@ -31,19 +33,24 @@ pub struct Memory<
     stack: StaticCell<Stack<'static, F>>,
     store: StaticCell<flash::Store<N, SESSIONS>>,
     frames: ConstStaticCell<[Frames; SESSIONS]>,
-    server: StaticCell<Server<'static, F, SESSIONS>>,
-    runner: StaticCell<Runner<'static>>,
+    server: StaticCell<Server<'static, F, L, SESSIONS>>,
+    runner: StaticCell<Runner<'static, L>>,
 }
 
 /// A device that has booted.
-pub struct Device<F: net::Frames + 'static, N: Flash + 'static, const SESSIONS: usize> {
+pub struct Device<
+    F: net::Frames + 'static,
+    N: Flash + 'static,
+    L: Links + 'static,
+    const SESSIONS: usize,
+> {
     /// Its network.
     pub stack: &'static Stack<'static, F>,
     /// Its files.
     pub store: &'static mut flash::Store<N, SESSIONS>,
     frames: &'static [Frames; SESSIONS],
-    server: &'static mut MaybeUninit<Server<'static, F, SESSIONS>>,
-    runner: &'static mut MaybeUninit<Runner<'static>>,
+    server: &'static mut MaybeUninit<Server<'static, F, L, SESSIONS>>,
+    runner: &'static mut MaybeUninit<Runner<'static, L>>,
 }
 
 /// Why a device did not boot.
@@ -69,11 +76,12 @@ impl core::error::Error for BootError {}
 impl<
     F: net::Frames + 'static,
     N: Flash + 'static,
+    L: Links + 'static,
     const SESSIONS: usize,
     const SOCKETS: usize,
     const SLOTS: usize,
     const BUFFER: usize,
-> Memory<F, N, SESSIONS, SOCKETS, SLOTS, BUFFER>
+> Memory<F, N, L, SESSIONS, SOCKETS, SLOTS, BUFFER>
 {
     /// The memory of a device that is to boot.
     #[must_use]
@@ -102,7 +110,7 @@ impl<
         flash: N,
         config: &net::Config,
         now: Instant,
-    ) -> Result<Device<F, N, SESSIONS>, BootError> {
+    ) -> Result<Device<F, N, L, SESSIONS>, BootError> {
         let store = flash::Store::mount(flash).map_err(BootError::Flash)?;
         let seed = config.seed ^ u64::from(store.boots()) << 32;
         let config = net::Config { seed, ..*config };
@@ -121,19 +129,20 @@ impl<
 impl<
     F: net::Frames,
     N: Flash,
+    L: Links,
     const SESSIONS: usize,
     const SOCKETS: usize,
     const SLOTS: usize,
     const BUFFER: usize,
-> Default for Memory<F, N, SESSIONS, SOCKETS, SLOTS, BUFFER>
+> Default for Memory<F, N, L, SESSIONS, SOCKETS, SLOTS, BUFFER>
 {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<F: net::Frames, N: Flash, const SESSIONS: usize> Device<F, N, SESSIONS> {
-    /// Serves on `port` until it is to stop.
+impl<F: net::Frames, N: Flash, L: Links, const SESSIONS: usize> Device<F, N, L, SESSIONS> {
+    /// Serves on `port`, over links that `links` protects, until it is to stop.
     ///
     /// # Errors
     /// [`net::Error`], where it cannot listen.
@@ -141,9 +150,11 @@ impl<F: net::Frames, N: Flash, const SESSIONS: usize> Device<F, N, SESSIONS> {
         self,
         port: u16,
         config: Config,
+        links: L,
         board: &impl Platform,
     ) -> Result<Stats, net::Error> {
-        let server = self.server.write(Server::new(self.stack, self.frames, port, config)?);
+        let server = Server::new(self.stack, self.frames, port, config, links)?;
+        let server = self.server.write(server);
         board.tell(Notice::Listening(port));
         Ok(server.run(self.store, board))
     }
@@ -152,8 +163,9 @@ impl<F: net::Frames, N: Flash, const SESSIONS: usize> Device<F, N, SESSIONS> {
     pub fn into_runner(
         self,
         config: Config,
-    ) -> (&'static mut Runner<'static>, &'static mut flash::Store<N, SESSIONS>) {
-        (self.runner.write(Runner::new(self.frames, config)), self.store)
+        links: L,
+    ) -> (&'static mut Runner<'static, L>, &'static mut flash::Store<N, SESSIONS>) {
+        (self.runner.write(Runner::new(self.frames, config, links)), self.store)
     }
 }
 

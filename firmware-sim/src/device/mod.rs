@@ -6,6 +6,8 @@
 //! | [`serve`] | the task that serves several peers at once |
 //! | [`ask`] | the task that dials a server, sends a file or fetches one |
 //! | [`log`] | a file that the device writes itself |
+//! | [`seal`] | how its links are protected: its key, and what pairing takes |
+//! | `random` | [`Random`]: numbers that nobody can foresee, out of a seed in flash |
 //! | `platform` | [`Platform`]: what these need of the board |
 //! | `frame` | the buffers of a session |
 
@@ -14,7 +16,10 @@ mod frame;
 pub mod log;
 mod memory;
 mod platform;
+mod random;
+pub mod seal;
 pub mod serve;
 
 pub use memory::{BootError, Device, Memory, session_config};
 pub use platform::{Notice, Platform};
+pub use random::Random;

@@ -41,6 +41,8 @@ pub enum Notice {
     Connected(SocketAddr),
     /// Its session is over.
     Ended(SocketAddr, Result<(), Error>),
+    /// It had the token: it is known from now on.
+    Paired(SocketAddr),
     /// A peer connected and was told to come later.
     Refused(SocketAddr),
 }
@@ -52,6 +54,7 @@ impl fmt::Display for Notice {
             Self::Connected(peer) => write!(f, "{peer} connected"),
             Self::Ended(peer, Ok(())) => write!(f, "{peer} session ended"),
             Self::Ended(peer, Err(error)) => write!(f, "{peer} session ended: {error}"),
+            Self::Paired(peer) => write!(f, "{peer} paired: the device knows its key now"),
             Self::Refused(peer) => write!(f, "{peer} refused: too many sessions"),
         }
     }

@@ -13,6 +13,7 @@ use kift_core::wire::Code;
 
 use super::frame::{Frame, Frames};
 use super::platform::{FLASH_TICK, Notice, Platform};
+use super::seal::Links;
 use crate::flash::{Flash, Store};
 use crate::net::{self, Connection, Stack};
 
@@ -43,21 +44,22 @@ pub struct Stats {
 /// Serves the files of a store to `SESSIONS` peers at once.
 ///
 /// Its stack has one socket more, so that a further peer is told to come later.
-pub struct Server<'m, F: net::Frames, const SESSIONS: usize> {
+pub struct Server<'m, F: net::Frames, L: Links, const SESSIONS: usize> {
     stack: &'m Stack<'m, F>,
     frames: &'m [Frames; SESSIONS],
     config: Config,
+    links: L,
     listener: net::Socket,
-    sessions: [Option<Session<'m, F>>; SESSIONS],
+    sessions: [Option<Session<'m, F, L>>; SESSIONS],
     visitor: Option<Visitor<'m, F>>,
     refusal: Vec<u8, REFUSAL_LEN>,
     stats: Stats,
 }
 
-struct Session<'m, F: net::Frames> {
+struct Session<'m, F: net::Frames, L: Links> {
     peer: SocketAddr,
     driver: Blocking<Connection<'m, 'm, F>>,
-    responder: Responder<Frame<'m>>,
+    responder: Responder<Frame<'m>, L::Link>,
 }
 
 /// A peer that waits for a session.
@@ -68,8 +70,8 @@ struct Visitor<'m, F: net::Frames> {
     until: Instant,
 }
 
-impl<'m, F: net::Frames, const SESSIONS: usize> Server<'m, F, SESSIONS> {
-    /// Listens on `port`, for sessions over `frames` as `config` says.
+impl<'m, F: net::Frames, L: Links, const SESSIONS: usize> Server<'m, F, L, SESSIONS> {
+    /// Listens on `port`, for sessions over `frames` as `config` says, protected by `links`.
     ///
     /// # Errors
     /// The stack's.
@@ -78,19 +80,22 @@ impl<'m, F: net::Frames, const SESSIONS: usize> Server<'m, F, SESSIONS> {
         frames: &'m [Frames; SESSIONS],
         port: u16,
         config: Config,
+        mut links: L,
     ) -> Result<Self, net::Error> {
         let mut nal = stack;
         let mut listener = nal.socket()?;
         nal.bind(&mut listener, port)?;
         nal.listen(&mut listener)?;
+        let refusal = frames.first().and_then(|frames| refusal(frames, &config, &mut links));
         Ok(Self {
             stack,
             frames,
             config,
+            links,
             listener,
             sessions: [const { None }; SESSIONS],
             visitor: None,
-            refusal: frames.first().and_then(|frames| refusal(frames, &config)).unwrap_or_default(),
+            refusal: refusal.unwrap_or_default(),
             stats: Stats::default(),
         })
     }
@@ -137,7 +142,13 @@ impl<'m, F: net::Frames, const SESSIONS: usize> Server<'m, F, SESSIONS> {
             for _ in 0..STEPS_MAX {
                 let Some(session) = place else { break };
                 let Session { peer, driver, responder } = session;
-                match driver.step(responder, &mut store.handle(number), board.now()) {
+                let was_pairing = store.is_pairing();
+                let step = driver.step(responder, &mut store.handle(number), board.now());
+                if was_pairing && !store.is_pairing() {
+                    self.links.end_pairing();
+                    board.tell(Notice::Paired(*peer));
+                }
+                match step {
                     Step::Moved => moved = true,
                     Step::Waited => break,
                     Step::Closed(result) => {
@@ -183,7 +194,8 @@ impl<'m, F: net::Frames, const SESSIONS: usize> Server<'m, F, SESSIONS> {
         let free = self.sessions.iter_mut().zip(self.frames).find(|(place, _)| place.is_none());
         let begun = free.and_then(|(place, frames)| {
             let (rx, tx) = frames.lend()?;
-            Some((place, Responder::new(rx, tx, &self.config).ok()?))
+            let link = self.links.link(&self.config).ok()?;
+            Some((place, Responder::with_security(rx, tx, &self.config, link).ok()?))
         });
         let Some((place, responder)) = begun else { return Err(visitor) };
         let Visitor { peer, connection, .. } = visitor;
@@ -203,9 +215,14 @@ impl<'m, F: net::Frames, const SESSIONS: usize> Server<'m, F, SESSIONS> {
 
 /// The bytes that tell a peer that there is no room for its session, made by a session that ends
 /// before it begins.
-fn refusal(frames: &Frames, config: &Config) -> Option<Vec<u8, REFUSAL_LEN>> {
+fn refusal(
+    frames: &Frames,
+    config: &Config,
+    links: &mut impl Links,
+) -> Option<Vec<u8, REFUSAL_LEN>> {
     let (rx, tx) = frames.lend()?;
-    let mut responder = Responder::new(rx, tx, config).ok()?;
+    let link = links.link(config).ok()?;
+    let mut responder = Responder::with_security(rx, tx, config, link).ok()?;
     responder.abort(Code::TooManySessions);
     match responder.poll(Instant::default()) {
         Action::Send(bytes) => Vec::from_slice(bytes).ok(),

@@ -3,6 +3,7 @@
 use core::task::{Poll, ready};
 
 use heapless::String;
+use kift_core::secure::Peer;
 use kift_core::storage::{Files, Outcome, Page, RequestId, Store as Port};
 use kift_core::wire::{
     Code, Conflict, Digest, Entry, EntryKind, Meta, Path, Put, Space as Room, suffixed,
@@ -179,6 +180,10 @@ impl<F: Flash, const HANDLES: usize> Files for Handle<'_, F, HANDLES> {
             // What is open is not what was begun: `abort` also comes where nothing was.
             other => _ = self.open_as(other),
         }
+    }
+
+    fn admit(&mut self, peer: &Peer) -> Outcome<()> {
+        self.store.admit(peer)
     }
 }
 

@@ -12,6 +12,9 @@
 //! names is one such item; renaming over another file takes two, and the first says enough for the
 //! mount to do the second.
 //!
+//! The table also keeps what makes a link's ends known to each other: the device's own key, the seed
+//! of its random numbers, and the keys of its peers. See `keys`.
+//!
 //! The table recovers from writes that were cut. Of an erase that was cut it expects that the
 //! beginning of the block is erased first, which no data sheet promises: see `journal`.
 //!
@@ -21,6 +24,7 @@ mod data;
 mod gate;
 mod handle;
 mod journal;
+mod keys;
 mod nor;
 mod record;
 mod space;
@@ -29,12 +33,17 @@ mod table;
 mod upload;
 
 pub use handle::Handle;
+pub use keys::PeerRole;
 pub use nor::{Blocking, Flash};
 pub use record::NAME_LEN_MAX;
+pub(crate) use store::wait;
 pub use store::{FileInfo, MountError, Store};
 
 /// Files and directories that a store keeps.
 pub const FILES_MAX: usize = 64;
+
+/// Peers whose keys a store keeps.
+pub const PEERS_MAX: usize = 4;
 
 /// Blocks of data that a store keeps account of; what the flash has beyond them is not used.
 pub const BLOCKS_MAX: usize = 4096;

@@ -1,10 +1,14 @@
 //! What the table keeps.
 
+use core::fmt;
+
 use heapless::Vec;
 use kift_core::wire::EntryKind;
 use kift_core::wire::{Digest, Meta, Timestamp};
 use sequential_storage::map::{SerializationError, Value};
 use serde::{Deserialize, Serialize};
+
+use super::keys::PeerRole;
 
 /// Bytes of the longest name of a file or directory.
 pub const NAME_LEN_MAX: usize = 64;
@@ -42,7 +46,30 @@ pub(super) enum Item<'a> {
     Volume(Volume),
     #[serde(borrow)]
     Record(Record<'a>),
+    Secret(Secret),
+    Peer(Peer),
 }
+
+/// What nobody else is to know.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Secret(pub [u8; 32]);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+/// A peer that the device knows, and the token by which it came.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Peer {
+    /// None for one that was forgotten. Its token stays used.
+    pub known: Option<([u8; 32], PeerRole)>,
+    pub token: Option<TokenDigest>,
+}
+
+/// By which a token that was used is known again.
+pub(super) type TokenDigest = [u8; 16];
 
 /// About the store as a whole.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]

@@ -9,7 +9,9 @@ use kift_core::wire::{Code, Digest, Path, Space as Room, Timestamp};
 
 use super::gate::Gate;
 use super::handle::Handle;
-use super::record::{Body, Extents, File, Item, NAME_LEN_MAX, ROOT, Record, Slot, VERSION, Volume};
+use super::record::{
+    Body, Extents, File, Item, NAME_LEN_MAX, ROOT, Record, Slot, TokenDigest, VERSION, Volume,
+};
 use super::space::Space;
 use super::table::Table;
 use super::upload::Upload;
@@ -113,6 +115,8 @@ pub struct Store<F: Flash, const HANDLES: usize> {
     pub(super) open: [Open; HANDLES],
     /// The record that a rename over another file has left.
     leftover: Option<Slot>,
+    /// The token by which somebody may become known.
+    pub(super) pairing: Option<TokenDigest>,
 }
 
 impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
@@ -121,8 +125,8 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
     /// # Errors
     /// [`MountError::Geometry`] or [`MountError::Io`].
     #[inline(never)]
-    pub fn format(flash: &mut F) -> Result<(), MountError> {
-        blocks_of(flash)?;
+    pub fn format(mut flash: F) -> Result<(), MountError> {
+        blocks_of(&mut flash)?;
         let (gate, entry) = Gate::format(flash).map_err(|_| MountError::Io)?;
         let mut table = Table::new(gate).ok_or(MountError::Geometry)?;
         let volume = Volume { version: VERSION, boots: 0 };
@@ -153,6 +157,7 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
                         *known = Some(Known::new(&record));
                     }
                 }
+                Item::Secret(_) | Item::Peer(_) => {}
             })
         })?;
         let volume: Volume = volume.ok_or(MountError::Blank)?;
@@ -169,6 +174,7 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
             boots,
             open: [const { Open::Nothing }; HANDLES],
             leftover: None,
+            pairing: None,
         };
         store.finish_renames()?;
         store.find_blocks()?;
@@ -444,7 +450,7 @@ fn blocks_of<F: Flash>(flash: &mut F) -> Result<u16, MountError> {
 }
 
 /// Offers an operation until it is done: at boot there is nothing else to do.
-fn wait<T>(mut operation: impl FnMut() -> Outcome<T>) -> Result<T, MountError> {
+pub(crate) fn wait<T>(mut operation: impl FnMut() -> Outcome<T>) -> Result<T, MountError> {
     loop {
         match operation() {
             Poll::Ready(result) => return result.map_err(|_| MountError::Io),

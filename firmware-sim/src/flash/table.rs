@@ -13,18 +13,32 @@ use sequential_storage::cache::page_states::ArrayPageStates;
 use sequential_storage::map::{MapConfig, MapStorage};
 
 use super::gate::Gate;
-use super::record::{ITEM_LEN_MAX, Item, Record, Slot, Volume};
-use super::{DATA_BLOCK, FILES_MAX, Flash, JOURNAL_BLOCKS, TABLE_BLOCKS};
+use super::record::{ITEM_LEN_MAX, Item, Peer, Record, Secret, Slot, Volume};
+use super::{DATA_BLOCK, FILES_MAX, Flash, JOURNAL_BLOCKS, PEERS_MAX, TABLE_BLOCKS};
 
 /// The key of what is known of the store as a whole.
 const VOLUME: Slot = Slot::MAX;
+
+/// The key of the device's own key.
+pub(super) const IDENTITY: Slot = Slot::MAX - 1;
+
+/// The key of the seed of its random numbers.
+pub(super) const SEED: Slot = Slot::MAX - 2;
+
+/// The key of the first of its peers.
+const PEERS: Slot = Slot::MAX - 2 - PEERS_MAX as Slot;
+
+/// Items that are no file's or directory's.
+const OWN_ITEMS: usize = 3 + PEERS_MAX;
+
+const _: () = assert!(PEERS as usize >= FILES_MAX);
 
 const PAGES: usize = TABLE_BLOCKS as usize;
 
 type TableCache = Cache<
     ArrayPageStates<PAGES>,
     ArrayPagePointers<PAGES>,
-    ArrayKeyPointers<Slot, { FILES_MAX + 1 }>,
+    ArrayKeyPointers<Slot, { FILES_MAX + OWN_ITEMS }>,
     Slot,
 >;
 
@@ -59,12 +73,30 @@ impl<F: Flash> Table<F> {
     }
 
     pub(super) fn get(&mut self, slot: Slot) -> Outcome<Option<Record<'_>>> {
+        Poll::Ready(match ready!(self.fetch(slot))? {
+            Some(Item::Record(record)) => Ok(Some(record)),
+            _ => Ok(None),
+        })
+    }
+
+    pub(super) fn secret(&mut self, key: Slot) -> Outcome<Option<[u8; 32]>> {
+        Poll::Ready(match ready!(self.fetch(key))? {
+            Some(Item::Secret(Secret(secret))) => Ok(Some(secret)),
+            _ => Ok(None),
+        })
+    }
+
+    pub(super) fn peer(&mut self, place: usize) -> Outcome<Option<Peer>> {
+        Poll::Ready(match ready!(self.fetch(peer_key(place)))? {
+            Some(Item::Peer(peer)) => Ok(Some(peer)),
+            _ => Ok(None),
+        })
+    }
+
+    fn fetch(&mut self, key: Slot) -> Outcome<Option<Item<'_>>> {
         ready!(self.gate())?;
         let Self { map, scratch } = self;
-        match ready!(once(map.fetch_item(scratch, &slot)))? {
-            Some(Item::Record(record)) => Poll::Ready(Ok(Some(record))),
-            Some(Item::Volume(_)) | None => Poll::Ready(Ok(None)),
-        }
+        once(map.fetch_item(scratch, &key))
     }
 
     pub(super) fn set(&mut self, slot: Slot, record: Record<'_>) -> Outcome<()> {
@@ -73,6 +105,14 @@ impl<F: Flash> Table<F> {
 
     pub(super) fn set_volume(&mut self, volume: Volume) -> Outcome<()> {
         self.store(VOLUME, &Item::Volume(volume))
+    }
+
+    pub(super) fn set_secret(&mut self, key: Slot, secret: &[u8; 32]) -> Outcome<()> {
+        self.store(key, &Item::Secret(Secret(*secret)))
+    }
+
+    pub(super) fn set_peer(&mut self, place: usize, peer: Peer) -> Outcome<()> {
+        self.store(peer_key(place), &Item::Peer(peer))
     }
 
     fn store(&mut self, slot: Slot, item: &Item<'_>) -> Outcome<()> {
@@ -109,6 +149,10 @@ impl<F: Flash> Table<F> {
             Ok(())
         })
     }
+}
+
+const fn peer_key(place: usize) -> Slot {
+    PEERS.saturating_add(place as Slot)
 }
 
 /// Polls a future that is done at once, or dropped: see [`Gate`].

@@ -8,7 +8,8 @@ use std::string::String;
 use std::time::Duration;
 use std::vec::Vec;
 
-use clap::{ArgGroup, Parser, Subcommand};
+use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
+use kift_core::secure::{PublicKey, Token};
 
 use super::target::Target;
 use super::units::{rate, share, size, small_size, time};
@@ -44,6 +45,12 @@ pub(super) struct Board {
     /// The flash image; made where there is none, and formatted where it is blank
     #[arg(long, value_name = "FILE")]
     pub(super) flash: PathBuf,
+    /// Neither encrypt nor authenticate, on a network that nobody else is on; both ends must say so
+    #[arg(long)]
+    pub(super) plain: bool,
+    /// Become known to a peer, and it to the device, by a token that both are given once
+    #[arg(long, value_name = "TOKEN", conflicts_with = "plain")]
+    pub(super) pair: Option<Token>,
     /// Bytes of a flash image that is made
     #[arg(long, value_name = "SIZE", default_value = "4M", value_parser = small_size)]
     pub(super) flash_size: u32,
@@ -178,6 +185,31 @@ pub(super) enum Flash {
         /// Bytes of an image that is made
         #[arg(long, value_name = "SIZE", default_value = "4M", value_parser = small_size)]
         flash_size: u32,
+        /// Give the device no seed for its random numbers: it can then seal no link
+        #[arg(long)]
+        no_seed: bool,
+    },
+    /// Print the device's public key, its fingerprint, and the peers that the device knows
+    Key {
+        /// The flash image
+        image: PathBuf,
+    },
+    /// Have the device know a peer by its public key
+    Trust {
+        /// The flash image
+        image: PathBuf,
+        /// The key: 43 characters of base64
+        key: PublicKey,
+        /// What it is known as
+        #[arg(long = "as", value_name = "ROLE", default_value = "both")]
+        role: Role,
+    },
+    /// Have the device know a peer no more
+    Forget {
+        /// The flash image
+        image: PathBuf,
+        /// The key: 43 characters of base64
+        key: PublicKey,
     },
     /// Copy a file into the store
     Add {
@@ -217,6 +249,17 @@ pub(super) enum Flash {
         #[arg(long, value_name = "N", default_value_t = 1)]
         seed: u64,
     },
+}
+
+/// What a peer is known as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Role {
+    /// It may dial the device and ask
+    Client,
+    /// The device may dial it
+    Server,
+    /// Both
+    Both,
 }
 
 #[cfg(test)]

@@ -12,15 +12,19 @@ use std::{format, println};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use kift_core::wire::Digest;
 
-use super::args::Flash;
+use super::args::{Flash, Role};
 use super::shelf::Shelf;
+use crate::board::factory;
 use crate::board::nor::{Nor, Times};
-use crate::flash::Store;
+use crate::flash::PeerRole;
 
 pub(super) fn run(command: Flash) -> Result<()> {
     match command {
         Flash::Ls { image } => list(&image),
-        Flash::Format { image, flash_size } => format(&image, flash_size),
+        Flash::Format { image, flash_size, no_seed } => format(&image, flash_size, !no_seed),
+        Flash::Key { image } => show_keys(&image),
+        Flash::Trust { image, key, role } => mount(&image)?.trust(&key, role.into()),
+        Flash::Forget { image, key } => mount(&image)?.forget(&key),
         Flash::Add { image, file, name } => add(&image, &file, &name_for(&file, name)?),
         Flash::Cat { image, name } => cat(&image, &name),
         Flash::Verify { image } => verify(&image),
@@ -100,12 +104,39 @@ fn utc(nanoseconds: i64) -> String {
     format!("{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-fn format(image: &Path, size: u32) -> Result<()> {
+fn format(image: &Path, size: u32, with_seed: bool) -> Result<()> {
     let mut nor = match fs::metadata(image) {
         Ok(there) if there.len() > 0 => Nor::open(image, Times::NONE)?,
         _ => Nor::open_or_create(image, size, Times::NONE)?,
     };
-    Store::<_, 1>::format(&mut nor).with_context(|| shown(image))
+    factory::format(&mut nor, with_seed).with_context(|| shown(image))
+}
+
+fn show_keys(image: &Path) -> Result<()> {
+    let mut shelf = copy_of(image)?;
+    let Some(own) = shelf.public_key()? else {
+        bail!("{} has no key: it was formatted without a seed", shown(image));
+    };
+    println!("{own}\n{}", own.fingerprint());
+    for (key, role) in shelf.peers()? {
+        let role = match role {
+            PeerRole::Client => "client",
+            PeerRole::Server => "server",
+            PeerRole::Both => "client and server",
+        };
+        println!("{key}  {}  {role}", key.fingerprint());
+    }
+    Ok(())
+}
+
+impl From<Role> for PeerRole {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Client => Self::Client,
+            Role::Server => Self::Server,
+            Role::Both => Self::Both,
+        }
+    }
 }
 
 fn add(image: &Path, file: &Path, name: &str) -> Result<()> {

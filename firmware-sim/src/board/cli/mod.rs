@@ -18,7 +18,7 @@ use smoltcp::wire::{Ipv4Cidr, Ipv6Cidr};
 
 use super::link::Wire;
 use super::nor::Times;
-use super::run::{self, Flash, Kind, Plan, Rounds, Task};
+use super::run::{self, Flash, Kind, Plan, Rounds, Seal, Task};
 use crate::net::Address;
 use args::{Args, Board, Command};
 use target::Target;
@@ -70,6 +70,7 @@ fn plan(task: Task, log: &str, board: Board) -> Result<Plan> {
     let Board { network, .. } = board;
     Ok(Plan {
         task,
+        seal: if board.plain { Seal::Plain } else { Seal::Sealed(board.pair) },
         log: board.log.map(|size| (log.to_owned(), size)),
         machine: run::choose(board.buffers, board.sessions, board.ram)?,
         flash: Flash {

@@ -7,13 +7,14 @@ use std::vec;
 use std::vec::Vec;
 
 use anyhow::{Result, anyhow, bail};
+use kift_core::secure::{PublicKey, SecretKey};
 use kift_core::storage::{Files as _, Outcome, Page, RequestId, Store as _};
 use kift_core::wire::{
     Ask, CHUNK, Code, Conflict, Digest, Entry, EntryKind, Path, Put, Space, TransferId,
 };
 
 use crate::board::nor::Nor;
-use crate::flash::{FileInfo, MountError, Store};
+use crate::flash::{FileInfo, MountError, PEERS_MAX, PeerRole, Store};
 
 const ID: RequestId = RequestId(1);
 
@@ -34,6 +35,36 @@ impl Shelf {
 
     pub(super) fn space(&mut self) -> Result<Space> {
         done(|| self.0.handle(0).space(ID))
+    }
+
+    /// Who the device is, if it has a key.
+    pub(super) fn public_key(&mut self) -> Result<Option<PublicKey>> {
+        let secret = done(|| self.0.identity())?;
+        Ok(secret.map(|secret| *SecretKey::from_bytes(&secret).public()))
+    }
+
+    /// The peers that the device knows.
+    pub(super) fn peers(&mut self) -> Result<Vec<(PublicKey, PeerRole)>> {
+        let mut peers = Vec::new();
+        for place in 0..PEERS_MAX {
+            peers.extend(done(|| self.0.peer(place))?);
+        }
+        Ok(peers)
+    }
+
+    pub(super) fn trust(&mut self, key: &PublicKey, role: PeerRole) -> Result<()> {
+        let there = self.peers()?;
+        if there.len() == PEERS_MAX && there.iter().all(|(known, _)| known != key) {
+            bail!("the device knows {PEERS_MAX} peers already: `flash forget` one of them");
+        }
+        done(|| self.0.keep_peer(key, role))
+    }
+
+    pub(super) fn forget(&mut self, key: &PublicKey) -> Result<()> {
+        match done(|| self.0.forget_peer(key))? {
+            true => Ok(()),
+            false => bail!("the device does not know {key}"),
+        }
     }
 
     /// Every file and directory by its path; of a directory nothing more is known.

@@ -10,6 +10,7 @@ use super::here::Board;
 use super::life::{Failure, Kind, Rounds};
 use super::plug::Plug;
 use crate::device::ask::Errand;
+use crate::device::seal::Keys;
 use crate::device::{Device, Platform as _};
 
 /// How long the device waits after the first failure of an errand, and then twice as long each time.
@@ -22,10 +23,11 @@ const PERSEVERANCE: Duration = Duration::from_secs(60);
 
 /// Does the errand as often as it is to be done; the first that fails is the last.
 pub(super) fn run_errands<const SESSIONS: usize>(
-    device: Device<Plug, Chip, SESSIONS>,
+    device: Device<Plug, Chip, Option<Keys>, SESSIONS>,
     rounds: &Rounds,
     board: &Board<'_>,
     config: Config,
+    links: Option<Keys>,
 ) -> Result<(), Failure> {
     let Rounds { kind, local, remote, address, every, times } = rounds;
     let errand = match kind {
@@ -33,15 +35,14 @@ pub(super) fn run_errands<const SESSIONS: usize>(
         Kind::Fetch => Errand::Fetch { remote, local },
     };
     let screen = board.world().screen;
-    let (runner, store) = device.into_runner(config);
+    let (runner, store) = device.into_runner(config, links);
     let boots = store.boots();
     for round in 1..=*times {
         let begun = board.now();
         let mut wait = BACK_OFF_MIN;
         let done = loop {
             let transfer = transfer_id(board.world().seed, boots, round);
-            let mut store = store.handle(0);
-            match runner.run(&errand, transfer, board.stack(), *address, &mut store, board) {
+            match runner.run(&errand, transfer, board.stack(), *address, store, board) {
                 Ok(done) => break done,
                 Err(trouble)
                     if trouble.is_passing()

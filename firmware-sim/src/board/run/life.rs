@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant as Clock};
 
 use anyhow::{Context as _, Result, anyhow};
+use kift_core::secure::Token;
 use kift_core::session::Failure::Local;
 use kift_core::session::Side;
 use kift_core::wire::Code;
@@ -17,12 +18,14 @@ use super::chip::Chip;
 use super::errands::run_errands;
 use super::here::{Board, since};
 use super::plug::Plug;
+use crate::board::factory;
 use crate::board::heap;
 use crate::board::report::Screen;
 use crate::device::ask::Trouble;
+use crate::device::seal::{Keys, Links as _, NoKeys};
 use crate::device::serve::Stats;
 use crate::device::{BootError, Device, Memory, Platform as _, log, session_config};
-use crate::flash::{MountError, Store};
+use crate::flash::MountError;
 use crate::net::{self, Counters, Peaks};
 
 /// How long the network has for what was sent last.
@@ -35,6 +38,14 @@ pub(crate) enum Task {
     Serve(u16),
     /// Do an errand.
     Errand(Rounds),
+}
+
+/// How a device's links are protected.
+#[derive(Debug)]
+pub(crate) enum Seal {
+    Plain,
+    /// By its keys; with the token, if there is one, somebody new becomes known.
+    Sealed(Option<Token>),
 }
 
 /// An errand, and how often.
@@ -62,6 +73,8 @@ pub(crate) enum Kind {
 pub(super) struct World {
     pub(super) task: Task,
     pub(super) network: net::Config,
+    /// How its links are protected.
+    pub(super) seal: Seal,
     /// The log that the device writes at its boot: its name and its size.
     pub(super) log: Option<(String, u64)>,
     pub(super) seed: u64,
@@ -103,6 +116,7 @@ pub(super) struct Account {
 #[derive(Debug)]
 pub(super) enum Failure {
     Log(Code),
+    Keys(NoKeys),
     Listen(net::Error),
     Errand(Trouble<net::Error>),
 }
@@ -111,6 +125,15 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Log(code) => write!(f, "the device cannot write its log: {code}"),
+            Self::Keys(error @ NoKeys::NoSeed) => {
+                write!(f, "{error}: `flash format` gives it one, and --plain does without")
+            }
+            Self::Keys(error) => write!(f, "{error}"),
+            Self::Errand(trouble @ Trouble::Stranger(_)) => write!(
+                f,
+                "{trouble}. Nothing was sent to it. If that is the right server, `flash trust` has \
+                 the device know its key, and --pair TOKEN does so without comparing"
+            ),
             Self::Listen(error) => write!(f, "the device cannot listen: {error}"),
             Self::Errand(trouble @ Trouble::Request(Local(Code::NotFound))) => {
                 write!(
@@ -129,14 +152,14 @@ pub(super) fn live<
     const SLOTS: usize,
     const BUFFER: usize,
 >(
-    memory: &'static Memory<Plug, Chip, SESSIONS, SOCKETS, SLOTS, BUFFER>,
+    memory: &'static Memory<Plug, Chip, Option<Keys>, SESSIONS, SOCKETS, SLOTS, BUFFER>,
     world: &World,
 ) -> Result<Account> {
     let now = || since(world.origin);
     let boot = || memory.boot(world.plug.clone(), world.chip.clone(), &world.network, now());
     let booted = match boot() {
         Err(BootError::Flash(MountError::Blank)) => {
-            Store::<_, 1>::format(&mut *world.chip.nor()).context("cannot format the flash")?;
+            factory::format(&mut world.chip.nor(), true).context("cannot format the flash")?;
             boot()
         }
         booted => booted,
@@ -163,7 +186,7 @@ pub(super) fn live<
 
 /// What the device does once it has booted. From here on it may not allocate.
 fn work<const SESSIONS: usize>(
-    device: Device<Plug, Chip, SESSIONS>,
+    device: Device<Plug, Chip, Option<Keys>, SESSIONS>,
     board: &Board<'_>,
     buffer: usize,
 ) -> Result<Option<Stats>, Failure> {
@@ -171,14 +194,29 @@ fn work<const SESSIONS: usize>(
     if let Some((name, size)) = &world.log {
         log::keep(&mut device.store.handle(0), name, *size, board).map_err(Failure::Log)?;
     }
+    let links = match &world.seal {
+        Seal::Plain => None,
+        Seal::Sealed(token) => {
+            let keys = Keys::open(device.store, token.clone()).map_err(Failure::Keys)?;
+            let public = keys.public();
+            world.screen.line(format_args!("device: key {public}, {}", public.fingerprint()));
+            if token.is_some() && !keys.is_pairing() {
+                world
+                    .screen
+                    .line(format_args!("device: the token was used, and is not taken again"));
+            }
+            Some(keys)
+        }
+    };
     world.chip.arm();
     let config = |side| session_config(side, crc32c::crc32c, buffer);
     let result = match &world.task {
-        Task::Serve(port) => {
-            device.serve(*port, config(Side::Listener), board).map(Some).map_err(Failure::Listen)
-        }
+        Task::Serve(port) => device
+            .serve(*port, config(Side::Listener), links, board)
+            .map(Some)
+            .map_err(Failure::Listen),
         Task::Errand(rounds) => {
-            run_errands(device, rounds, board, config(Side::Dialler)).map(|()| None)
+            run_errands(device, rounds, board, config(Side::Dialler), links).map(|()| None)
         }
     };
     let until = board.now().after(FAREWELL);

@@ -9,12 +9,13 @@ use super::chip::Chip;
 use super::life::{self, Account, World};
 use super::plug::Plug;
 use crate::device;
+use crate::device::seal::Keys;
 
 /// How often a device may boot in one run: once more where the power was cut.
 pub(super) const LIVES: usize = 2;
 
 type Memory<const SESSIONS: usize, const SOCKETS: usize, const SLOTS: usize, const BUFFER: usize> =
-    device::Memory<Plug, Chip, SESSIONS, SOCKETS, SLOTS, BUFFER>;
+    device::Memory<Plug, Chip, Option<Keys>, SESSIONS, SOCKETS, SLOTS, BUFFER>;
 
 /// A device.
 #[derive(Debug, Clone, Copy)]
@@ -48,14 +49,14 @@ macro_rules! machines {
 }
 
 machines! {
-    1024, 1, at most 32 KiB;
-    1024, 2, at most 40 KiB;
-    2048, 1, at most 32 KiB;
-    2048, 2, at most 48 KiB;
-    4096, 1, at most 40 KiB;
-    4096, 2, at most 64 KiB;
-    8192, 1, at most 64 KiB;
-    8192, 2, at most 96 KiB;
+    1024, 1, at most 22 KiB;
+    1024, 2, at most 29 KiB;
+    2048, 1, at most 26 KiB;
+    2048, 2, at most 35 KiB;
+    4096, 1, at most 34 KiB;
+    4096, 2, at most 47 KiB;
+    8192, 1, at most 50 KiB;
+    8192, 2, at most 71 KiB;
 }
 
 /// The machine with these buffers and sessions, if it fits `ram` bytes.

@@ -38,7 +38,7 @@ use crate::net;
 use bench::Bench;
 use chip::Chip;
 use life::World;
-pub(super) use life::{Kind, Rounds, Task};
+pub(super) use life::{Kind, Rounds, Seal, Task};
 use machine::Machine;
 pub(super) use machine::choose;
 use plug::Plug;
@@ -53,6 +53,7 @@ const MAC: [u8; 6] = *b"\x02kift\x01";
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) task: Task,
+    pub(super) seal: Seal,
     /// The log that the device writes at its boot: its name and its size.
     pub(super) log: Option<(String, u64)>,
     pub(super) machine: &'static Machine,
@@ -95,6 +96,7 @@ pub(super) fn run(plan: Plan) -> Result<ExitCode> {
     let world = World {
         task: plan.task,
         network: net::Config { mac: MAC, address: plan.address, seed: plan.wire.seed },
+        seal: plan.seal,
         log: plan.log,
         seed: plan.wire.seed,
         plug: Plug::new(cable, chip.clone()),

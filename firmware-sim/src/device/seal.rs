@@ -1,0 +1,164 @@
+//! How a device's links are protected.
+
+use core::fmt;
+
+use kift_core::secure::{NoEntropy, Noise, Plain, PublicKey, SecretKey, Security, Token};
+use kift_core::session::Config;
+
+use super::random::Random;
+use crate::flash::{Flash, MountError, Store, wait};
+
+/// What protects the links of a device, one after the other.
+pub trait Links {
+    /// The protection of one link.
+    type Link: Security;
+
+    /// Protects one more link, of a session with `config`.
+    ///
+    /// # Errors
+    /// [`NoEntropy`].
+    fn link(&mut self, config: &Config) -> Result<Self::Link, NoEntropy>;
+
+    /// Whether the next link is for pairing, or may be.
+    fn is_pairing(&self) -> bool {
+        false
+    }
+
+    /// The token was used.
+    fn end_pairing(&mut self) {}
+}
+
+/// Plain links, for closed networks: a device that has nothing else has no cipher in its image.
+#[derive(Debug, Clone, Copy)]
+pub struct PlainLinks;
+
+impl Links for PlainLinks {
+    type Link = Plain;
+
+    fn link(&mut self, config: &Config) -> Result<Plain, NoEntropy> {
+        Ok(Plain::new(config.checksum))
+    }
+}
+
+/// What a device seals its links with.
+#[derive(Debug)]
+pub struct Keys {
+    identity: SecretKey,
+    random: Random,
+    token: Option<Token>,
+}
+
+/// Why a device cannot seal a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoKeys {
+    /// It was given no seed, or one that is none.
+    NoSeed,
+    /// The flash cannot be read, or the seed of the next boot cannot be written.
+    Flash(MountError),
+}
+
+impl fmt::Display for NoKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoSeed => f.write_str(
+                "the device has no seed for its random numbers, and without them no link is sealed",
+            ),
+            Self::Flash(error) => write!(f, "the device cannot get at its keys: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for NoKeys {}
+
+impl From<MountError> for NoKeys {
+    fn from(error: MountError) -> Self {
+        Self::Flash(error)
+    }
+}
+
+impl From<NoEntropy> for NoKeys {
+    fn from(_: NoEntropy) -> Self {
+        Self::NoSeed
+    }
+}
+
+impl Keys {
+    /// Takes the boot's seed out of `store`, once the next boot's is there, and the device's key,
+    /// which is made where there is none yet. To be called once a boot.
+    ///
+    /// With a `token` that nobody has used yet, the device pairs: it dials only to that end, and
+    /// serves whoever else has the token.
+    ///
+    /// # Errors
+    /// [`NoKeys`].
+    // What it takes of the stack is given back before the tasks begin.
+    #[inline(never)]
+    pub fn open<F: Flash, const HANDLES: usize>(
+        store: &mut Store<F, HANDLES>,
+        token: Option<Token>,
+    ) -> Result<Self, NoKeys> {
+        let seed = wait(|| store.seed())?.ok_or(NoKeys::NoSeed)?;
+        let (mut random, next) = Random::begin(&seed)?;
+        wait(|| store.set_seed(&next))?;
+        // Of a flash that is worn out a write that failed may say that it did not.
+        if wait(|| store.seed())? != Some(next) {
+            return Err(NoKeys::Flash(MountError::Io));
+        }
+        let identity = match wait(|| store.identity())? {
+            Some(secret) => SecretKey::from_bytes(&secret),
+            None => {
+                let identity = SecretKey::generate(&mut random)?;
+                wait(|| store.set_identity(identity.as_bytes()))?;
+                identity
+            }
+        };
+        let token = match token {
+            Some(token) if wait(|| store.begin_pairing(&token))? => Some(token),
+            _ => None,
+        };
+        Ok(Self { identity, random, token })
+    }
+
+    /// Who the device is.
+    #[must_use]
+    pub const fn public(&self) -> &PublicKey {
+        self.identity.public()
+    }
+}
+
+impl Links for Keys {
+    type Link = Noise;
+
+    fn link(&mut self, _: &Config) -> Result<Noise, NoEntropy> {
+        Noise::new(self.identity.clone(), self.token.clone(), &mut self.random)
+    }
+
+    fn is_pairing(&self) -> bool {
+        self.token.is_some()
+    }
+
+    fn end_pairing(&mut self) {
+        self.token = None;
+    }
+}
+
+/// Links that are sealed where there are keys, and plain where there are none: for a device that is
+/// told at its start.
+impl Links for Option<Keys> {
+    type Link = Noise;
+
+    fn link(&mut self, config: &Config) -> Result<Noise, NoEntropy> {
+        match self {
+            Some(keys) => keys.link(config),
+            None => Ok(Noise::plain(config.checksum)),
+        }
+    }
+
+    fn is_pairing(&self) -> bool {
+        self.as_ref().is_some_and(Keys::is_pairing)
+    }
+
+    fn end_pairing(&mut self) {
+        self.iter_mut().for_each(Keys::end_pairing);
+    }
+}
