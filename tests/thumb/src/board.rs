@@ -9,6 +9,8 @@ use embedded_storage::nor_flash::{
 use kift_core::time::Instant;
 use kift_firmware_sim::device::{Memory, Notice, Platform};
 use kift_firmware_sim::flash::Flash;
+#[cfg(not(feature = "dhcp"))]
+use kift_firmware_sim::net::Ipv4Cidr;
 use kift_firmware_sim::net::{Address, Config, Frames, Stack};
 
 use crate::bare::any;
@@ -17,7 +19,7 @@ use crate::bare::any;
 pub const BUFFER: usize = 4096;
 
 /// The memory of a device with one session.
-pub type Device = Memory<Mac, Chip, 1, 2, 3, BUFFER>;
+pub type Device = Memory<Mac, Chip, crate::Links, 1, 2, 3, BUFFER>;
 
 /// Carries Ethernet frames.
 pub struct Mac;
@@ -133,5 +135,14 @@ impl Platform for Board {
 
 /// Any network.
 pub fn network() -> Config {
-    black_box(Config { mac: [2, 0, 0, 0, 0, 1], address: Address::Dhcp, seed: any().into() })
+    #[cfg(feature = "dhcp")]
+    let address = Address::Dhcp;
+    #[cfg(not(feature = "dhcp"))]
+    let address = Address::Static {
+        v4: Some(Ipv4Cidr::new([192, 168, 69, 2].into(), 24)),
+        gateway: Some([192, 168, 69, 1].into()),
+        #[cfg(feature = "ipv6")]
+        v6: None,
+    };
+    black_box(Config { mac: [2, 0, 0, 0, 0, 1], address, seed: any().into() })
 }
