@@ -3,12 +3,20 @@
 //! A line an entry, `HOST:PORT x25519 KEY`; lines that are empty or begin with `#` are the user's.
 //! A server may have several lines, while its key is being changed.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 use kift_core::secure::PublicKey;
 
 use crate::state::{State, entries};
 
 const FILE: &str = "known_hosts";
+
+/// Where they are kept.
+#[must_use]
+pub fn file(state: &State) -> PathBuf {
+    state.file(FILE)
+}
 
 /// The server and the key that an entry names.
 fn parse(entry: &str) -> Result<(&str, PublicKey)> {
@@ -31,7 +39,7 @@ pub fn known(state: &State, address: &str) -> Result<Vec<PublicKey>> {
         match parse(entry) {
             Ok((of, key)) if of.eq_ignore_ascii_case(address) => keys.push(key),
             Ok(_) => {}
-            Err(error) => bail!("{}, line {number}: {error}", state.file(FILE).display()),
+            Err(error) => bail!("{}, line {number}: {error}", file(state).display()),
         }
     }
     Ok(keys)

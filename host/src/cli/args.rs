@@ -63,7 +63,7 @@ pub(super) enum Command {
     Mkdir(Mkdir),
     /// Show how much room the server has
     Df(Df),
-    /// This machine's key, by which others know it
+    /// This machine's key, by which others know it, and those by which it knows servers
     #[command(subcommand)]
     Key(Key),
     /// Who may log in to this machine's server
@@ -285,7 +285,7 @@ pub(super) struct Df {
     pub(super) link: Link,
 }
 
-/// This machine's key.
+/// This machine's key, and those of servers.
 #[derive(Debug, Subcommand)]
 pub(super) enum Key {
     /// Make a key
@@ -300,6 +300,12 @@ pub(super) enum Key {
     Fingerprint {
         /// The public key; this machine's unless given
         key: Option<PublicKey>,
+    },
+    /// Forget the keys of a server, which has a new one: the next contact is a first one
+    Forget {
+        /// The server, as it was named when it was met
+        #[arg(value_name = "HOST[:PORT]")]
+        server: Remote,
     },
 }
 

@@ -1,6 +1,6 @@
 //! `kift key`.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use kift_core::secure::PublicKey;
 use serde_json::json;
 
@@ -9,6 +9,7 @@ use super::args::Key;
 use super::console::Console;
 use crate::access::keys::KIND;
 use crate::state::State;
+use crate::trust;
 
 pub(super) fn run(key: &Key, state: &State, console: &Console) -> Result<Verdict> {
     match key {
@@ -25,6 +26,7 @@ pub(super) fn run(key: &Key, state: &State, console: &Console) -> Result<Verdict
             let key = key.map_or_else(|| public(state), Ok)?;
             show(&key, &key.fingerprint(), console);
         }
+        Key::Forget { server } => forget(&server.address(), state, console)?,
     }
     Ok(Verdict::AllDone)
 }
@@ -34,6 +36,19 @@ fn public(state: &State) -> Result<PublicKey> {
         format!("there is no key in {}: `kift key gen` makes one", state.path().display())
     })?;
     Ok(*key.public())
+}
+
+fn forget(server: &str, state: &State, console: &Console) -> Result<()> {
+    let keys = trust::forget(state, server)?;
+    if keys == 0 {
+        bail!(
+            "the server {server} is not known here: {} says who is",
+            trust::file(state).display()
+        );
+    }
+    console.object(&json!({ "server": server, "forgotten": keys }));
+    console.summary(format_args!("{server} is not known any more"));
+    Ok(())
 }
 
 fn show(key: &PublicKey, text: &dyn std::fmt::Display, console: &Console) {
