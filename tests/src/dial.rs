@@ -3,10 +3,10 @@
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 
-use kift_core::wire::{Answer, HEADER_LEN, Kind, PREFIX_LEN, Prefix, Record, Request, Role};
+use kift_core::wire::{Answer, Kind, PREFIX_LEN, Request, Role};
 
 use crate::machine::PATIENCE;
-use crate::raw::{Frame, first_flight, frames, hello};
+use crate::raw::{Frame, first_flight, frames, hello, next_record};
 use crate::serving::Server;
 
 /// A connection to a server.
@@ -115,17 +115,12 @@ impl Dial {
         }
     }
 
+    /// The next record, whatever it is; none where the server closed the connection.
+    ///
+    /// # Panics
+    /// Where what comes is none.
     #[track_caller]
-    fn record(&mut self) -> Option<Vec<u8>> {
-        let mut record = vec![0; PREFIX_LEN];
-        match self.stream.read_exact(&mut record) {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return None,
-            result => result.expect("a record"),
-        }
-        let prefix = Prefix::parse(&record).expect("a prefix").expect("all of it");
-        assert!(prefix.record == Record::Handshake || usize::from(prefix.len) >= HEADER_LEN);
-        record.resize(PREFIX_LEN + usize::from(prefix.len), 0);
-        self.stream.read_exact(&mut record[PREFIX_LEN..]).expect("all of a record");
-        Some(record)
+    pub fn record(&mut self) -> Option<Vec<u8>> {
+        next_record(&mut self.stream).expect("all of a record")
     }
 }

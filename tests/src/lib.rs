@@ -8,6 +8,7 @@ pub mod dial;
 pub mod estate;
 pub mod files;
 pub mod flash;
+pub mod impostor;
 pub mod link;
 pub mod machine;
 pub mod memory;

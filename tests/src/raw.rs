@@ -1,5 +1,6 @@
 //! A peer that sends whatever it is told to.
 
+use std::io::{self, Read};
 use std::task::Poll;
 
 use kift_core::crc32c;
@@ -178,6 +179,26 @@ pub fn records(mut bytes: &[u8]) -> Vec<Vec<u8>> {
         records.push(record.to_vec());
     }
     records
+}
+
+/// The next record of a stream; none where it ends before one begins.
+///
+/// # Errors
+/// The stream's, also where it ends within a record.
+///
+/// # Panics
+/// Where what comes begins no record.
+pub fn next_record(from: &mut impl Read) -> io::Result<Option<Vec<u8>>> {
+    let mut record = vec![0; PREFIX_LEN];
+    let first = from.read(&mut record)?;
+    if first == 0 {
+        return Ok(None);
+    }
+    from.read_exact(&mut record[first..])?;
+    let prefix = Prefix::parse(&record).expect("a prefix").expect("all of it");
+    record.resize(PREFIX_LEN + usize::from(prefix.len), 0);
+    from.read_exact(&mut record[PREFIX_LEN..])?;
+    Ok(Some(record))
 }
 
 /// A session whose peer is the test.
