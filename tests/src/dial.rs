@@ -1,13 +1,20 @@
 //! A client of a real server that sends whatever it is told to.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 
-use kift_core::wire::{Answer, Kind, PREFIX_LEN, Request, Role};
+use kift_core::secure::SecretKey;
+use kift_core::wire::{Answer, Code, Kind, PREFIX_LEN, Password, Request, Role, Signal};
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use snow::TransportState;
 
 use crate::machine::PATIENCE;
 use crate::raw::{Frame, first_flight, frames, hello, next_record};
 use crate::serving::Server;
+use crate::snow::{begin, encoded, handshake_record, opened, sealed, written};
+
+/// Where clients come from unless a test says otherwise.
+pub const HERE: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 /// A connection to a server.
 #[derive(Debug)]
@@ -16,6 +23,8 @@ pub struct Dial {
     pub stream: TcpStream,
     /// The number of the request sent last.
     pub last: u16,
+    /// What seals frames on a sealed link.
+    transport: Option<TransportState>,
 }
 
 impl Dial {
@@ -25,10 +34,55 @@ impl Dial {
     /// Where that fails.
     #[must_use]
     pub fn silent(server: &Server) -> Self {
-        let stream = TcpStream::connect(("127.0.0.1", server.port())).expect("a connection");
+        Self::silent_from(HERE, server)
+    }
+
+    /// The same from an address of the test's choice, such as any in 127.0.0.0/8.
+    ///
+    /// # Panics
+    /// Where that fails.
+    #[must_use]
+    #[track_caller]
+    pub fn silent_from(address: Ipv4Addr, server: &Server) -> Self {
+        let stream = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
+        bind(&stream, &SocketAddrV4::new(address, 0)).expect("an address of ours");
+        connect(&stream, &SocketAddrV4::new(HERE, server.port())).expect("a connection");
+        let stream = TcpStream::from(stream);
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_nodelay(true).expect("no delay");
-        Self { stream, last: 0 }
+        Self { stream, last: 0, transport: None }
+    }
+
+    /// Connects from `address`, and makes a sealed link as whoever has `key`.
+    ///
+    /// # Panics
+    /// Where that fails.
+    #[must_use]
+    #[track_caller]
+    pub fn sealed_from(address: Ipv4Addr, server: &Server, key: &SecretKey) -> Self {
+        let mut dial = Self::silent_from(address, server);
+        let mut clear = first_flight(1, 1 << 1, 0);
+        clear[0] += 32;
+        let noise = begin("Noise_XX_25519_ChaChaPoly_SHA256", key, &clear, 1);
+        let mut noise = noise.build_initiator().expect("all that it needs");
+        dial.send(&[&clear[..], &written(|out| noise.write_message(&[], out))].concat());
+        let reply = dial.record().expect("a reply");
+        assert_eq!(reply[PREFIX_LEN..12], *b"KIFT\x01\x00\x01\x00", "a welcome");
+        written(|out| noise.read_message(&reply[12..], out));
+        let hello = encoded(&hello(Role::Requester));
+        dial.send(&handshake_record(&written(|out| noise.write_message(&hello, out))));
+        dial.transport = Some(noise.into_transport_mode().expect("over"));
+        dial
+    }
+
+    /// The same from the usual address.
+    ///
+    /// # Panics
+    /// Where that fails.
+    #[must_use]
+    #[track_caller]
+    pub fn sealed(server: &Server, key: &SecretKey) -> Self {
+        Self::sealed_from(HERE, server, key)
     }
 
     /// Connects and exchanges hellos.
@@ -56,12 +110,32 @@ impl Dial {
         self.stream.write_all(bytes).expect("the server takes it");
     }
 
+    /// Sends a frame.
+    #[track_caller]
+    pub fn tell(&mut self, frame: &Frame) {
+        let bytes = match &mut self.transport {
+            Some(transport) => sealed(transport, frame),
+            None => frame.bytes(),
+        };
+        self.send(&bytes);
+    }
+
     /// Sends a request and gives its number.
     #[track_caller]
     pub fn request(&mut self, request: &Request<'_>) -> u16 {
         self.last = self.last.wrapping_add(1);
-        self.send(&Frame::request(self.last, request).bytes());
+        self.tell(&Frame::request(self.last, request));
         self.last
+    }
+
+    /// Logs in.
+    ///
+    /// # Panics
+    /// Where the password is none.
+    #[track_caller]
+    pub fn login(&mut self, user: &str, password: &str) -> Answer {
+        let password = Password::new(password).expect("a password");
+        self.ask(&Request::Login { user, password })
     }
 
     /// Sends a request and gives its answer.
@@ -99,7 +173,25 @@ impl Dial {
     #[track_caller]
     pub fn frame(&mut self) -> Option<Frame> {
         let record = self.record()?;
-        Some(frames(&record).pop().expect("a plain frame"))
+        Some(match &mut self.transport {
+            Some(transport) => opened(transport, &record),
+            None => frames(&record).pop().expect("a plain frame"),
+        })
+    }
+
+    /// The server closed the link, and said why.
+    ///
+    /// # Panics
+    /// Where it did not close it, or not so.
+    #[track_caller]
+    pub fn closed(&mut self) -> Code {
+        loop {
+            let frame = self.frame().expect("a word before the end");
+            if let Some(Signal::Abort(code)) = frame.as_signal() {
+                assert!(self.rest().is_empty());
+                return code;
+            }
+        }
     }
 
     /// All that still comes.

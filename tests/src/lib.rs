@@ -20,3 +20,4 @@ pub mod raw;
 pub mod rng;
 pub mod sealed;
 pub mod serving;
+pub mod snow;

@@ -1,15 +1,14 @@
 //! Another implementation of Noise, `snow`, speaks the protocol with this one: by all suites, as
 //! dialler and as listener, and across a change of keys.
 
-use kift_core::secure::{RustCrypto, Token};
+use kift_core::secure::{RustCrypto, SecretKey, Token};
 use kift_core::session::{Config, Requester, Responder, Side};
-use kift_core::wire::{
-    Answer, Code, Header, Hello, Kind, PREFIX_LEN, Password, Prefix, Record, Request, Role, Signal,
-};
+use kift_core::wire::{Answer, Code, Hello, Kind, PREFIX_LEN, Password, Request, Role, Signal};
 use kift_tests::app::App;
 use kift_tests::memory::Memory;
 use kift_tests::raw::{Frame, Held, first_flight, hello, records};
 use kift_tests::sealed::{noise, requester_key, responder_key};
+use kift_tests::snow::{self, encoded, handshake_record, opened, sealed, written};
 
 const TOKEN: [u8; 32] = [0x33; 32];
 
@@ -24,58 +23,16 @@ fn token(suite: u8) -> Option<Token> {
     (suite == 4).then_some(Token(TOKEN))
 }
 
-fn begin(name: &str, key: &[u8; 32], clear: &[u8], suite: u8) -> snow::Builder<'static> {
-    // They live as long as the test.
-    let prologue: &'static [u8] = [clear, &[suite]].concat().leak();
-    let key: &'static [u8] = key.to_vec().leak();
-    let builder = snow::Builder::new(name.parse().expect("a name"));
-    let builder = builder.local_private_key(key).expect("once").prologue(prologue).expect("once");
+fn begin(name: &str, key: &SecretKey, clear: &[u8], suite: u8) -> ::snow::Builder<'static> {
+    let builder = snow::begin(name, key, clear, suite);
     if suite == 4 { builder.psk(3, &TOKEN).expect("once") } else { builder }
-}
-
-fn handshake_record(body: &[u8]) -> Vec<u8> {
-    let mut record = vec![0; PREFIX_LEN];
-    Prefix { len: body.len() as u16, record: Record::Handshake }.emit(&mut record);
-    [&record[..], body].concat()
-}
-
-fn written(mut write: impl FnMut(&mut [u8]) -> Result<usize, snow::Error>) -> Vec<u8> {
-    let mut out = vec![0; 2000];
-    let len = write(&mut out).expect("its turn");
-    out.truncate(len);
-    out
-}
-
-fn encoded(hello: &Hello) -> Vec<u8> {
-    let mut buf = [0; 64];
-    let len = hello.encode(&mut buf).expect("room");
-    buf[..len].to_vec()
-}
-
-/// `frame`, sealed.
-fn sealed(transport: &mut snow::TransportState, frame: &Frame) -> Vec<u8> {
-    // What a plain frame has between prefix and checksum.
-    let plain = frame.bytes();
-    let text = &plain[PREFIX_LEN..plain.len() - 4];
-    let sealed = written(|out| transport.write_message(text, out));
-    let mut frame = vec![0; PREFIX_LEN];
-    Prefix { len: sealed.len() as u16, record: Record::Sealed }.emit(&mut frame);
-    [frame, sealed].concat()
-}
-
-/// Header and payload of a sealed frame.
-fn opened(transport: &mut snow::TransportState, frame: &[u8]) -> (Kind, u16, Vec<u8>) {
-    assert_eq!(frame[2], Record::Sealed as u8);
-    let text = written(|out| transport.read_message(&frame[PREFIX_LEN..], out));
-    let header = Header::parse(&[&frame[..PREFIX_LEN], &text].concat()).expect("a header");
-    (header.kind, header.request, text[8..].to_vec())
 }
 
 /// `snow` dials and asks; gives it with the responder that listens.
 fn snow_dials(
     suite: u8,
     name: &str,
-) -> (snow::TransportState, Held<Responder<Vec<u8>, impl kift_core::secure::Security>, Memory>) {
+) -> (::snow::TransportState, Held<Responder<Vec<u8>, impl kift_core::secure::Security>, Memory>) {
     let listener = noise::<RustCrypto>(responder_key(), token(suite), 1);
     let config = Config::small(Side::Listener, 3);
     let session = Responder::with_security(vec![0; 4096], vec![0; 4096], &config, listener);
@@ -86,9 +43,8 @@ fn snow_dials(
     let len = if suite == 4 { 48 } else { 32 };
     let mut clear = first_flight(1, 1 << suite, 0);
     clear[0] += len;
-    let mut noise = begin(name, requester_key().as_bytes(), &clear, suite)
-        .build_initiator()
-        .expect("all that it needs");
+    let mut noise =
+        begin(name, &requester_key(), &clear, suite).build_initiator().expect("all that it needs");
     let first = written(|out| noise.write_message(&[], out));
     assert_eq!(first.len(), usize::from(len));
     let second = serves.exchange(&[&clear[..], &first].concat());
@@ -111,7 +67,7 @@ fn snow_asks() {
         for (number, path) in [(1, "a"), (2, "b")] {
             let request = Frame::request(number, &Request::Delete { path });
             let answer = serves.exchange(&sealed(&mut transport, &request));
-            let (kind, request, payload) = opened(&mut transport, &answer);
+            let Frame { kind, request, payload, .. } = opened(&mut transport, &answer);
             assert_eq!((kind, request), (Kind::Answer, number));
             let missing = Answer::Failed(Code::NotFound);
             let expected = if path == "a" { Answer::Done } else { missing };
@@ -130,7 +86,7 @@ fn snow_logs_in() {
     for (number, user) in [(1, "Anna"), (2, ""), (3, "a/b"), (4, "anna")] {
         let request = Frame::request(number, &Request::Login { user, password });
         let answer = serves.exchange(&sealed(&mut transport, &request));
-        let (.., payload) = opened(&mut transport, &answer);
+        let Frame { payload, .. } = opened(&mut transport, &answer);
         let expected = if number == 4 { Answer::Done } else { Answer::Failed(Code::BadName) };
         assert_eq!(Answer::decode(&payload), Ok(expected), "{user}");
     }
@@ -147,7 +103,7 @@ fn snow_serves() {
         let mut asks = Held::new(session.expect("room"), App::default());
         let first = asks.exchange(&[]);
         assert_eq!(first[10], if suite == 4 { 0x10 } else { 0x06 });
-        let mut noise = begin(name, responder_key().as_bytes(), &first[..12], suite)
+        let mut noise = begin(name, &responder_key(), &first[..12], suite)
             .build_responder()
             .expect("all that it needs");
         assert!(written(|out| noise.read_message(&first[12..], out)).is_empty());
@@ -162,8 +118,8 @@ fn snow_serves() {
         let mut transport = noise.into_transport_mode().expect("over");
 
         asks.session.request(&Request::Delete { path: "a" }).expect("open");
-        let (kind, number, payload) = opened(&mut transport, &asks.exchange(&[]));
-        assert_eq!((kind, number), (Kind::Request, 1));
+        let Frame { kind, request, payload, .. } = opened(&mut transport, &asks.exchange(&[]));
+        assert_eq!((kind, request), (Kind::Request, 1));
         assert_eq!(Request::decode(&payload), Ok(Request::Delete { path: "a" }));
         asks.exchange(&sealed(&mut transport, &Frame::answer(1, &Answer::Done)));
         assert_eq!(asks.port.results.len(), 1, "{name}");
@@ -187,6 +143,6 @@ fn snow_changes_keys_in_step() {
     let answer = serves.exchange(&sealed(&mut transport, &request));
     assert_eq!(records(&answer).len(), 1, "{:?}", serves.closed);
     // The other direction has hardly begun.
-    assert_eq!(opened(&mut transport, &answer).0, Kind::Answer);
+    assert_eq!(opened(&mut transport, &answer).kind, Kind::Answer);
     assert!(serves.port.files.is_empty());
 }
