@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use kift_core::secure::SecretKey;
 use tempfile::TempDir;
 
 use crate::files::place;
@@ -89,12 +90,35 @@ impl Estate {
         self.kift("", args).ok()
     }
 
+    /// Makes a user, with `password`, or without one where it is empty.
+    #[track_caller]
+    pub fn user(&self, name: &str, options: &str, password: &str) {
+        if password.is_empty() {
+            self.admin(&["user", "add", name, options, "--no-password"]);
+        } else {
+            let file = self.secret("password", password);
+            let file = file.to_str().expect("UTF-8");
+            self.admin(&["user", "add", name, options, "--password-file", file]);
+        }
+    }
+
+    /// Makes `key` one of `user`'s.
+    #[track_caller]
+    pub fn admit(&self, key: &SecretKey, user: &str, options: &str) {
+        let key = key.public().to_string();
+        let operands = ["authorize", user, &key, options];
+        // Options that are none are left out.
+        self.admin(if options.is_empty() { &operands[..3] } else { &operands });
+    }
+
     /// Gives `who` a key, which the server knows as `user`'s, with these of the user's rights, and
     /// lets it know the server.
     #[track_caller]
     pub fn authorize(&self, who: &str, user: &str, rights: &str) {
         let key = self.key_of(who);
-        self.admin(&["authorize", user, &key, rights]);
+        let operands = ["authorize", user, &key, rights];
+        // Rights that are not named are all of them.
+        self.admin(if rights.is_empty() { &operands[..3] } else { &operands });
         self.introduce(who);
     }
 

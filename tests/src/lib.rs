@@ -2,6 +2,7 @@
 //! a peer that sends whatever it is told to, pipes that block, and the real programs.
 
 pub mod app;
+pub mod asking;
 pub mod busy;
 pub mod device;
 pub mod dial;

@@ -16,16 +16,22 @@ impl Entropy for Rng {
     }
 }
 
+/// One of many keys.
+#[must_use]
+pub fn key(number: u8) -> SecretKey {
+    SecretKey::from_bytes(&[number; 32])
+}
+
 /// The requester's key in all tests.
 #[must_use]
 pub fn requester_key() -> SecretKey {
-    SecretKey::from_bytes(&[0x11; 32])
+    key(0x11)
 }
 
 /// The responder's.
 #[must_use]
 pub fn responder_key() -> SecretKey {
-    SecretKey::from_bytes(&[0x22; 32])
+    key(0x22)
 }
 
 /// An end of a sealed link.

@@ -6,9 +6,8 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use kift_core::wire::{
-    Answer, Ask, Code, Conflict, EntryKind, Kind, Put, Request, Signal, Timestamp, TransferId,
-};
+use kift_core::wire::{Answer, Ask, Code, EntryKind, Kind, Request, Signal};
+use kift_tests::asking::{Does, outcome, put, requests};
 use kift_tests::dial::Dial;
 use kift_tests::files::place;
 use kift_tests::machine::kift;
@@ -17,50 +16,9 @@ use kift_tests::rng::Case;
 use kift_tests::serving::Server;
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
-/// What a request does with its path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Does {
-    Stat,
-    List,
-    MakeDirectory,
-    /// Anything else.
-    Rest,
-}
-
-fn put(path: &str, ask: Ask) -> Request<'_> {
-    let (size, modified) = (Some(4), Some(Timestamp(1)));
-    let conflict = Conflict::Replace;
-    Request::Put(Put { path, transfer: TransferId([7; 16]), size, modified, conflict, ask })
-}
-
-/// Every request that names `path`.
-fn requests(path: &str) -> Vec<(Does, Request<'_>)> {
-    vec![
-        (Does::Stat, Request::Stat { path, digest: false }),
-        (Does::Stat, Request::Stat { path, digest: true }),
-        (Does::List, Request::List { path, after: "" }),
-        (Does::MakeDirectory, Request::MakeDirectory { path }),
-        (Does::Rest, put(path, Ask::Now)),
-        (Does::Rest, put(path, Ask::Time)),
-        (Does::Rest, Request::Get { path, first: 0, count: None }),
-        (Does::Rest, Request::Delete { path }),
-        (Does::Rest, Request::Rename { from: path, to: "renamed", replace: true }),
-        (Does::Rest, Request::Rename { from: "good", to: path, replace: false }),
-        (Does::Rest, Request::Rename { from: "good", to: path, replace: true }),
-    ]
-}
-
 /// Sends `request`, the data too where it is an upload, and gives why it was refused.
 fn refusal(dial: &mut Dial, request: &Request<'_>) -> Code {
-    let number = dial.request(request);
-    if let Request::Put(Put { ask: Ask::Now, .. }) = request {
-        dial.send(&Frame::data(number, 0, b"evil").bytes());
-        dial.send(&Frame::end(number, b"evil").bytes());
-    }
-    match dial.answer(number) {
-        Answer::Failed(code) => code,
-        answer => panic!("{request:?} was not refused: {answer:?}"),
-    }
+    outcome(dial, request).expect_err("a refusal")
 }
 
 fn assert_usable(dial: &mut Dial) {
