@@ -1,19 +1,20 @@
 //! Passwords, and what is kept of them: Argon2id as a PHC string.
 //!
 //! A hash takes 19 MiB and some tens of milliseconds. That makes a stolen file of little use, and a
-//! flood of logins dangerous: so no more than two are computed at once in the process, and further
-//! ones wait.
+//! flood of logins dangerous: so no more than two are verified at once in the process, and further
+//! ones wait. The memory for both is kept: an allocator may keep what was freed for each thread that
+//! ever computed one.
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Error, Result, anyhow, bail};
 use argon2::password_hash::Error as HashError;
-use argon2::{
-    Algorithm, Argon2, Params, PasswordHash, PasswordHasher as _, PasswordVerifier as _, Version,
-};
+use argon2::password_hash::phc::Output;
+use argon2::{Algorithm, Argon2, Block, Params, PasswordHash, PasswordHasher as _, Version};
 use kift_core::secure::Entropy as _;
+use zeroize::Zeroizing;
 
 use crate::secure::SystemRandom;
 
@@ -24,10 +25,13 @@ pub const LEN_MAX: usize = 128;
 
 /// Hashes computed at once.
 const AT_ONCE: usize = 2;
-static SLOTS: Slots = Slots { taken: Mutex::new(0), freed: Condvar::new() };
+static SLOTS: Slots =
+    Slots { state: Mutex::new(SlotsState { taken: 0, spare: Vec::new() }), freed: Condvar::new() };
 
 /// Memory in KiB, passes and lanes: what OWASP's cheat sheet on storing passwords asks for.
 const PARAMS: (u32, u32, u32) = (19_456, 2, 1);
+/// The same memory in blocks of a KiB.
+const MEMORY_LEN: usize = PARAMS.0 as usize;
 const PARAMS_TEXT: &str = "m=19456,t=2,p=1";
 const OUTPUT_LEN: usize = 32;
 const SALT_LEN: usize = 16;
@@ -81,18 +85,22 @@ impl Hash {
     /// after the same work.
     pub(super) fn verify(hash: Option<&Self>, password: &str) -> Result<bool, OutOfMemory> {
         let text = hash.map_or(NOBODYS, |hash| &hash.0);
-        let result = argon2().and_then(|argon2| {
-            let parsed = PasswordHash::new(text)?;
-            let _slot = SLOTS.take();
-            #[cfg(test)]
-            tests::COMPUTED.set(tests::COMPUTED.get() + 1);
-            argon2.verify_password(password.as_bytes(), &parsed)
+        let parsed = PasswordHash::new(text).ok();
+        let Some((salt, expected)) = parsed.and_then(|parsed| parsed.salt.zip(parsed.hash)) else {
+            return Ok(false);
+        };
+        let mut output = Zeroizing::new([0; OUTPUT_LEN]);
+        let mut slot = SLOTS.take();
+        #[cfg(test)]
+        tests::COMPUTED.set(tests::COMPUTED.get() + 1);
+        let memory = slot.memory()?;
+        let is_computed = argon2().is_ok_and(|argon2| {
+            let bytes = password.as_bytes();
+            argon2.hash_password_into_with_memory(bytes, &salt, &mut *output, memory).is_ok()
         });
-        match result {
-            Ok(()) => Ok(hash.is_some()),
-            Err(HashError::OutOfMemory) => Err(OutOfMemory),
-            Err(_) => Ok(false),
-        }
+        // Outputs are compared in constant time.
+        let fits = is_computed && Output::new(&*output).is_ok_and(|output| output == expected);
+        Ok(fits && hash.is_some())
     }
 }
 
@@ -139,30 +147,54 @@ impl fmt::Debug for Hash {
 
 /// Room for [`AT_ONCE`] computations.
 struct Slots {
-    taken: Mutex<usize>,
+    state: Mutex<SlotsState>,
     freed: Condvar,
 }
 
+struct SlotsState {
+    taken: usize,
+    /// Memory that was used and is to be used again.
+    spare: Vec<Vec<Block>>,
+}
+
 /// Room for one, until it is dropped.
-struct Slot<'a>(&'a Slots);
+struct Slot<'a> {
+    slots: &'a Slots,
+    memory: Vec<Block>,
+}
 
 impl Slots {
+    fn state(&self) -> MutexGuard<'_, SlotsState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits for room.
     fn take(&self) -> Slot<'_> {
-        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut taken = self
+        let mut state = self
             .freed
-            .wait_while(taken, |taken| *taken >= AT_ONCE)
+            .wait_while(self.state(), |state| state.taken >= AT_ONCE)
             .unwrap_or_else(PoisonError::into_inner);
-        *taken += 1;
-        Slot(self)
+        state.taken += 1;
+        Slot { slots: self, memory: state.spare.pop().unwrap_or_default() }
+    }
+}
+
+impl Slot<'_> {
+    /// As much as a computation takes.
+    fn memory(&mut self) -> Result<&mut [Block], OutOfMemory> {
+        let missing = MEMORY_LEN.saturating_sub(self.memory.len());
+        self.memory.try_reserve_exact(missing).map_err(|_| OutOfMemory)?;
+        self.memory.resize(MEMORY_LEN, Block::new());
+        Ok(&mut self.memory)
     }
 }
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        *self.0.taken.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
-        self.0.freed.notify_one();
+        let mut state = self.slots.state();
+        state.taken -= 1;
+        state.spare.push(std::mem::take(&mut self.memory));
+        self.slots.freed.notify_one();
     }
 }
 
