@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 use kift_core::secure::SecretKey;
 use kift_core::wire::{Answer, Code, Kind, PREFIX_LEN, Password, Request, Role, Signal};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
-use snow::TransportState;
+use snow::{HandshakeState, TransportState};
 
 use crate::machine::PATIENCE;
 use crate::raw::{Frame, first_flight, frames, hello, next_record};
@@ -60,19 +60,50 @@ impl Dial {
     #[must_use]
     #[track_caller]
     pub fn sealed_from(address: Ipv4Addr, server: &Server, key: &SecretKey) -> Self {
+        Self::knock(address, server, key).expect("a welcome")
+    }
+
+    /// The same, where the server may have no room: none then.
+    ///
+    /// # Panics
+    /// Where anything else fails.
+    #[must_use]
+    #[track_caller]
+    pub fn knock(address: Ipv4Addr, server: &Server, key: &SecretKey) -> Option<Self> {
+        let (mut dial, mut noise) = Self::greeted(address, server, key)?;
+        let hello = encoded(&hello(Role::Requester));
+        dial.send(&handshake_record(&written(|out| noise.write_message(&hello, out))));
+        dial.transport = Some(noise.into_transport_mode().expect("over"));
+        Some(dial)
+    }
+
+    /// Connects from `address`, and says nothing after the server's welcome; none where it has no
+    /// room.
+    ///
+    /// # Panics
+    /// Where anything else fails.
+    #[must_use]
+    #[track_caller]
+    pub fn greeted(
+        address: Ipv4Addr,
+        server: &Server,
+        key: &SecretKey,
+    ) -> Option<(Self, HandshakeState)> {
         let mut dial = Self::silent_from(address, server);
         let mut clear = first_flight(1, 1 << 1, 0);
         clear[0] += 32;
         let noise = begin("Noise_XX_25519_ChaChaPoly_SHA256", key, &clear, 1);
         let mut noise = noise.build_initiator().expect("all that it needs");
-        dial.send(&[&clear[..], &written(|out| noise.write_message(&[], out))].concat());
-        let reply = dial.record().expect("a reply");
+        let first = written(|out| noise.write_message(&[], out));
+        dial.stream.write_all(&[&clear[..], &first].concat()).ok()?;
+        let reply = dial.record()?;
+        let no_room = first_flight(1, 0, Code::TooManySessions.into());
+        if reply == no_room {
+            return None;
+        }
         assert_eq!(reply[PREFIX_LEN..12], *b"KIFT\x01\x00\x01\x00", "a welcome");
         written(|out| noise.read_message(&reply[12..], out));
-        let hello = encoded(&hello(Role::Requester));
-        dial.send(&handshake_record(&written(|out| noise.write_message(&hello, out))));
-        dial.transport = Some(noise.into_transport_mode().expect("over"));
-        dial
+        Some((dial, noise))
     }
 
     /// The same from the usual address.
@@ -202,7 +233,7 @@ impl Dial {
     pub fn rest(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         match self.stream.read_to_end(&mut bytes) {
-            Err(error) if error.kind() != ErrorKind::ConnectionReset => panic!("no end: {error}"),
+            Err(error) if !is_end(error.kind()) => panic!("no end: {error}"),
             _ => bytes,
         }
     }
@@ -213,6 +244,13 @@ impl Dial {
     /// Where what comes is none.
     #[track_caller]
     pub fn record(&mut self) -> Option<Vec<u8>> {
-        next_record(&mut self.stream).expect("all of a record")
+        match next_record(&mut self.stream) {
+            Err(error) if is_end(error.kind()) => None,
+            record => record.expect("all of a record"),
+        }
     }
+}
+
+fn is_end(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset)
 }
