@@ -17,6 +17,7 @@ pub mod options;
 pub mod pair;
 pub mod peer;
 pub mod pipe;
+pub mod proxy;
 pub mod raw;
 pub mod rng;
 pub mod sealed;
