@@ -23,3 +23,4 @@ pub mod rng;
 pub mod sealed;
 pub mod serving;
 pub mod snow;
+pub mod terminal;

@@ -1,0 +1,145 @@
+//! A person at a terminal: the real `kift` in a pseudo-terminal, which it cannot tell from one.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+
+use rustix::fs::{Mode, OFlags, open};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
+
+use crate::machine::{end_now, program, wait_for, wait_until};
+
+/// A process with a terminal of its own.
+pub struct Terminal {
+    child: Child,
+    keyboard: File,
+    screen: Arc<Mutex<Vec<u8>>>,
+    /// What was on the screen when the last expected words were found.
+    seen: usize,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl fmt::Debug for Terminal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Terminal").field(&self.screen()).finish()
+    }
+}
+
+impl Terminal {
+    /// Runs `kift`.
+    ///
+    /// # Panics
+    /// Where there are no terminals.
+    #[must_use]
+    pub fn kift<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Self {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let master: OwnedFd = openpt(flags).expect("a terminal");
+        grantpt(&master).expect("ours");
+        unlockpt(&master).expect("ours");
+        let name = ptsname(&master, Vec::new()).expect("a name");
+        let path = PathBuf::from(OsStr::from_bytes(name.as_bytes()));
+        // It is to be the other process's terminal, and not this one's.
+        let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let slave = || open(&path, flags, Mode::empty()).expect("its other end");
+        // Passwords are asked for at the controlling terminal.
+        let child = Command::new("setsid")
+            .args(["--ctty", "--wait"])
+            .arg(program())
+            .args(args)
+            .env_remove("KIFT_LOG")
+            .env("KIFT_STATE", "/dev/null/kift")
+            .stdin(slave())
+            .stdout(slave())
+            .stderr(slave())
+            .spawn()
+            .expect("setsid is there");
+        let keyboard = File::from(master);
+        let mut output = keyboard.try_clone().expect("a descriptor");
+        let screen = Arc::<Mutex<Vec<u8>>>::default();
+        let shown = Arc::clone(&screen);
+        let reader = thread::spawn(move || {
+            let mut buf = [0; 1024];
+            // A terminal that nobody has open any more is read with an error.
+            while let Ok(n @ 1..) = output.read(&mut buf) {
+                shown.lock().expect("held briefly").extend_from_slice(&buf[..n]);
+            }
+        });
+        Self { child, keyboard, screen, seen: 0, reader: Some(reader) }
+    }
+
+    /// All that was shown so far.
+    #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "nobody panics with the screen in hand")]
+    pub fn screen(&self) -> String {
+        String::from_utf8_lossy(&self.screen.lock().expect("held briefly")).into_owned()
+    }
+
+    /// Waits until `words` are shown, behind those that were expected last.
+    ///
+    /// # Panics
+    /// Where they are not.
+    #[track_caller]
+    pub fn expect(&mut self, words: &str) {
+        let mut is_over = false;
+        wait_until(words, || {
+            // The process first: what it said before its end is on the screen by then.
+            let was_over = is_over;
+            is_over = self.reader.as_ref().is_none_or(JoinHandle::is_finished);
+            let screen = self.screen();
+            if let Some(at) = screen.get(self.seen..).and_then(|new| new.find(words)) {
+                self.seen += at + words.len();
+                return true;
+            }
+            assert!(!was_over, "it ended without {words:?}: {screen}");
+            false
+        });
+    }
+
+    /// As [`expect`](Self::expect), and waits until what is typed is not shown.
+    ///
+    /// # Panics
+    /// Where it would be.
+    #[track_caller]
+    pub fn expect_secret(&mut self, words: &str) {
+        self.expect(words);
+        wait_until("what is typed is not shown", || {
+            let modes = tcgetattr(&self.keyboard).expect("a terminal").local_modes;
+            !modes.contains(LocalModes::ECHO)
+        });
+    }
+
+    /// Types a line.
+    ///
+    /// # Panics
+    /// Where nobody has the terminal open any more.
+    pub fn say(&mut self, line: &str) {
+        self.keyboard.write_all(format!("{line}\n").as_bytes()).expect("somebody listens");
+    }
+
+    /// Waits for the end. Gives how it ended, and all that was shown.
+    ///
+    /// # Panics
+    /// Where it hangs.
+    #[track_caller]
+    pub fn end(mut self) -> (ExitStatus, String) {
+        let Some(status) = wait_for(&mut self.child) else { panic!("hangs: {}", self.screen()) };
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("reads to its end");
+        }
+        (status, self.screen())
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        end_now(&mut self.child);
+    }
+}
