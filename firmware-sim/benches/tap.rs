@@ -5,8 +5,8 @@
 //!
 //! - what smoltcp moves by itself, with the device's own stack and nothing above it;
 //! - what kift moves over the same stack in the same round, to the file being stored and verified,
-//!   on a flash that takes no time; and its ratio to the former. The model of the flash is in
-//!   memory, and its own work is counted;
+//!   on a flash that takes no time, over a plain link and over a sealed one; and its ratio to the
+//!   former. The model of the flash is in memory, and its own work is counted;
 //! - what kift moves where the flash takes its time (50 ms to erase 4 KiB, 0.7 ms to program 256
 //!   bytes), beside what such a flash can take. Reading it takes no time in the model.
 //!
@@ -19,23 +19,27 @@ use std::net::TcpStream;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant as Clock};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use embedded_nal::{TcpClientStack as _, TcpFullStack as _};
-use kift::client::{Client, Link, Sink, Upload};
+use kift::client::{Client, Expect, Link, Sink, Upload};
 use kift::net::since;
+use kift::secure::SystemRandom;
+use kift_core::secure::{PublicKey, SecretKey};
 use kift_core::session::Side;
 use kift_core::time::Instant;
 use kift_core::wire::{Conflict, Timestamp};
+use kift_firmware_sim::board::factory;
 use kift_firmware_sim::board::netns::Namespace;
 use kift_firmware_sim::board::nor::{BLOCK_LEN, Nor, PAGE_LEN, Times};
 use kift_firmware_sim::board::tap::{Tap, wait};
-use kift_firmware_sim::device::seal::PlainLinks;
-use kift_firmware_sim::device::{Memory, Notice, Platform, session_config};
-use kift_firmware_sim::flash::Store;
+use kift_firmware_sim::device::seal::Keys;
+use kift_firmware_sim::device::{self, Memory, Notice, Platform};
+use kift_firmware_sim::flash::PeerRole;
 use kift_firmware_sim::net::{self, Address, Connection, ConnectionError, Frames, Stack};
 
 const PORT: u16 = 5438;
@@ -82,36 +86,59 @@ fn run() -> Result<()> {
         SLOW_LEN >> 10,
         rate(BLOCK_LEN, block),
     );
-    println!("buffers       smoltcp      kift  of smoltcp  with flash time");
+    println!("buffers              smoltcp      kift  of smoltcp  with flash time");
     measure::<1024>(&place, &file, rounds)?;
     measure::<2048>(&place, &file, rounds)?;
     measure::<4096>(&place, &file, rounds)?;
     measure::<8192>(&place, &file, rounds)
 }
 
-/// Prints the two rows of one size of buffers.
+/// Prints the rows of one size of buffers.
 fn measure<const BUFFER: usize>(place: &Place, file: &[u8], rounds: u64) -> Result<()> {
-    let mut rows = [("put", Row::default()), ("get", Row::default())];
+    let mut rows: [[Row; 2]; 2] = Default::default();
     for _ in 0..rounds {
         let bare = place.bare::<BUFFER>(file)?;
-        let kift = place.kift::<BUFFER>(file, 1, Times::NONE)?;
-        for (((_, row), bare), kift) in rows.iter_mut().zip(bare).zip(kift) {
-            row.bare.push(bare);
-            row.kift.push(kift);
-            row.ratio.push(kift / bare);
+        for (rows, seal) in rows.iter_mut().zip(Seal::BOTH) {
+            let kift = place.kift::<BUFFER>(file, 1, Times::NONE, seal)?;
+            for ((row, bare), kift) in rows.iter_mut().zip(bare).zip(kift) {
+                row.bare.push(bare);
+                row.kift.push(kift);
+                row.ratio.push(kift / bare);
+            }
         }
     }
-    let slow = place.kift::<BUFFER>(&file[..SLOW_LEN], SLOW_GETS, Times::default())?;
-    for ((way, mut row), slow) in rows.into_iter().zip(slow) {
-        println!(
-            "{} KiB  {way}  {:8.1}  {:8.1}  {:10.2}  {slow:15.3}",
-            BUFFER >> 10,
-            median(&mut row.bare),
-            median(&mut row.kift),
-            median(&mut row.ratio),
-        );
+    for (rows, seal) in rows.iter_mut().zip(Seal::BOTH) {
+        let slow = place.kift::<BUFFER>(&file[..SLOW_LEN], SLOW_GETS, Times::default(), seal)?;
+        for ((row, way), slow) in rows.iter_mut().zip(["put", "get"]).zip(slow) {
+            println!(
+                "{} KiB  {way} {:6}  {:8.1}  {:8.1}  {:10.2}  {slow:15.3}",
+                BUFFER >> 10,
+                seal.name(),
+                median(&mut row.bare),
+                median(&mut row.kift),
+                median(&mut row.ratio),
+            );
+        }
     }
     Ok(())
+}
+
+/// How the links are protected.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seal {
+    Plain,
+    Sealed,
+}
+
+impl Seal {
+    const BOTH: [Self; 2] = [Self::Plain, Self::Sealed];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Sealed => "sealed",
+        }
+    }
 }
 
 #[derive(Default)]
@@ -200,12 +227,24 @@ impl Place {
         file: &[u8],
         gets: usize,
         times: Times,
+        seal: Seal,
     ) -> Result<[f64; 2]> {
         let stop = AtomicBool::new(false);
         let capacity = file.len() + FLASH_SPARE;
+        let key = SecretKey::generate(&mut SystemRandom)?;
+        let host = (seal == Seal::Sealed).then_some(key.public());
+        let (tell, told) = mpsc::channel();
         thread::scope(|threads| {
-            let device = threads.spawn(|| self.kift_device::<BUFFER>(capacity, times, &stop));
-            let rates = kift_peer(file, gets);
+            let device =
+                threads.spawn(|| self.kift_device::<BUFFER>(capacity, times, host, &stop, tell));
+            let link = match host {
+                Some(_) => told.recv().map(|device| Link::Sealed {
+                    key: key.clone(),
+                    server: Expect::Keys(vec![device]),
+                }),
+                None => Ok(Link::Plain),
+            };
+            let rates = link.map_err(Into::into).and_then(|link| kift_peer(file, gets, link));
             stop.store(true, Ordering::Relaxed);
             device.join().map_err(|_| anyhow!("the device crashed"))??;
             rates
@@ -216,15 +255,29 @@ impl Place {
         &self,
         capacity: usize,
         times: Times,
+        host: Option<&PublicKey>,
         stop: &AtomicBool,
+        tell: mpsc::Sender<PublicKey>,
     ) -> Result<()> {
         let mut nor = Nor::blank(capacity as u32, times);
-        Store::<_, 1>::format(&mut nor)?;
-        let memory = Box::leak(Box::new(Memory::<Wire, Nor, PlainLinks, 1, 2, 3, BUFFER>::new()));
+        factory::format(&mut nor, true)?;
+        let memory = Box::leak(Box::new(Memory::<Wire, Nor, Option<Keys>, 1, 2, 3, BUFFER>::new()));
         let device = memory.boot(self.wire.clone(), nor, &self.network(), since(self.origin))?;
         let board = Board { stack: device.stack, place: self, stop };
-        let config = session_config(Side::Listener, crc32c::crc32c, BUFFER);
-        device.serve(PORT, config, PlainLinks, &board).map_err(|error| anyhow!("{error}"))?;
+        let config = device::session_config(Side::Listener, crc32c::crc32c, BUFFER);
+        let mut links = None;
+        if let Some(host) = host {
+            let kept = loop {
+                if let Poll::Ready(kept) = device.store.keep_peer(host, PeerRole::Client) {
+                    break kept;
+                }
+            };
+            kept.map_err(|code| anyhow!("{code}"))?;
+            let keys = Keys::open(device.store, None)?;
+            tell.send(*keys.public())?;
+            links = Some(keys);
+        }
+        device.serve(PORT, config, links, &board).map_err(|error| anyhow!("{error}"))?;
         Ok(())
     }
 
@@ -260,8 +313,8 @@ fn bare_peer(file: &[u8]) -> Result<[f64; 2]> {
     Ok([rate(file.len(), put), rate(file.len(), begun.elapsed())])
 }
 
-fn kift_peer(file: &[u8], gets: usize) -> Result<[f64; 2]> {
-    let mut client = Client::connect(&format!("{DEVICE}:{PORT}").parse()?, Link::Plain)?;
+fn kift_peer(file: &[u8], gets: usize, link: Link) -> Result<[f64; 2]> {
+    let mut client = Client::connect(&format!("{DEVICE}:{PORT}").parse()?, link)?;
     let begun = Clock::now();
     client.put(Upload {
         path: "file",
