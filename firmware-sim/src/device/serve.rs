@@ -43,7 +43,9 @@ pub struct Stats {
 
 /// Serves the files of a store to `SESSIONS` peers at once.
 ///
-/// Its stack has one socket more, so that a further peer is told to come later.
+/// Its stack has one socket more, so that a further peer is told to come later. Whoever connects has
+/// a session until the handshake's deadline, whether the device knows him or not: there are never
+/// more strangers than sessions.
 pub struct Server<'m, F: net::Frames, L: Links, const SESSIONS: usize> {
     stack: &'m Stack<'m, F>,
     frames: &'m [Frames; SESSIONS],

@@ -17,6 +17,8 @@ use super::units::{rate, share, size, small_size, time};
 /// A kift device on a modelled microcontroller: smoltcp over a TAP interface, files on NOR flash,
 /// static memory and no heap.
 ///
+/// Its links are sealed, and it knows its peers by their keys: see `flash trust` and --pair.
+///
 /// With --netns it makes a network of its own and runs the command behind `--` in it, with
 /// KIFT_DEVICE=ADDRESS:PORT and KIFT_HOST=ADDRESS in its environment.
 #[derive(Debug, Parser)]
