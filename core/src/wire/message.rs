@@ -6,6 +6,7 @@
 
 use core::fmt;
 
+use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::{Code, FILE_SIZE_MAX, Password, Path, is_user_name};
@@ -18,7 +19,7 @@ pub const SIGNAL_LEN_MAX: usize = super::HEADER_LEN + 21 + super::TRAILER_LEN_MA
 
 /// A BLAKE3 hash.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Digest(pub [u8; 32]);
+pub struct Digest(#[serde(deserialize_with = "bytes")] pub [u8; 32]);
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -34,7 +35,31 @@ impl fmt::Debug for Digest {
 
 /// Names one upload across links and restarts; chosen at random by the requester.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct TransferId(pub [u8; 16]);
+pub struct TransferId(#[serde(deserialize_with = "bytes")] pub [u8; 16]);
+
+/// `N` bytes, as they are. What serde has for this is a step for each byte, and so takes several
+/// times the flash.
+fn bytes<'de, D: Deserializer<'de>, const N: usize>(deserializer: D) -> Result<[u8; N], D::Error> {
+    struct Bytes<const N: usize>;
+
+    impl<'de, const N: usize> Visitor<'de> for Bytes<N> {
+        type Value = [u8; N];
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("bytes")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<[u8; N], A::Error> {
+            let mut bytes = [0; N];
+            for byte in &mut bytes {
+                *byte = seq.next_element()?.ok_or_else(|| A::Error::custom("too few bytes"))?;
+            }
+            Ok(bytes)
+        }
+    }
+
+    deserializer.deserialize_tuple(N, Bytes)
+}
 
 /// Nanoseconds since 1970-01-01T00:00:00Z, leap seconds left out as in POSIX.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
