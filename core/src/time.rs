@@ -22,6 +22,11 @@ impl Instant {
         self.0
     }
 
+    /// This instant, later by as much as `to` is later than `from`.
+    pub(crate) const fn shifted(self, from: Self, to: Self) -> Self {
+        Self(self.0.saturating_add(to.0.saturating_sub(from.0)))
+    }
+
     /// This instant, `d` later.
     #[must_use]
     pub const fn after(self, d: Duration) -> Self {

@@ -80,10 +80,12 @@ pub(super) struct Link<B, S> {
     now: Instant,
     /// When the first poll was; nothing is measured before it.
     started: Option<Instant>,
-    /// When a byte last went either way.
-    moved: Instant,
-    /// Something moved since the last poll.
-    touched: bool,
+    /// When there was a sign of life last. A byte now and then is none.
+    alive: Instant,
+    /// Bytes that went either way since.
+    moved: u32,
+    /// Since the last poll it was this end's own storage that took its time.
+    busy: bool,
     /// When the peer was last told that work goes on, or when that work began.
     worked: Option<Instant>,
     /// Bytes of `Working` since the peer was last heard.
@@ -92,7 +94,7 @@ pub(super) struct Link<B, S> {
     urgent: bool,
     /// How the session ended.
     end: Option<Result<(), Error>>,
-    /// When it began to send its last bytes.
+    /// Since when none of its last bytes was taken.
     ended: Option<Instant>,
     /// The reason that the peer has not been told yet.
     farewell: Option<Code>,
@@ -138,8 +140,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Link<B, S> {
             timeouts: config.timeouts,
             now: Instant::default(),
             started: None,
-            moved: Instant::default(),
-            touched: true,
+            alive: Instant::default(),
+            moved: 0,
+            busy: false,
             worked: None,
             working_len: 0,
             urgent: false,
@@ -158,9 +161,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Link<B, S> {
 
     pub(super) fn recv_advance(&mut self, n: usize) {
         if n > 0 {
-            self.touch();
             self.working_len = 0;
         }
+        self.count_moved(n);
         self.deframer.recv_advance(n);
     }
 
@@ -174,8 +177,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Link<B, S> {
     }
 
     pub(super) fn sent(&mut self, n: usize) {
+        self.count_moved(n);
         if n > 0 {
-            self.touch();
+            self.ended = None;
         }
         self.outbox.advance(n);
         self.urgent &= !self.outbox.is_empty();
@@ -191,24 +195,45 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Link<B, S> {
 
     // Time.
 
-    /// Something moved since the last poll. When exactly is known only at the next one: a read or
-    /// an operation on storage may have taken a while.
-    pub(super) fn touch(&mut self) {
-        self.touched = true;
+    fn count_moved(&mut self, n: usize) {
+        self.moved = self.moved.saturating_add(u32::try_from(n).unwrap_or(u32::MAX));
     }
 
-    /// It is `now`; ends the session where a deadline has passed.
-    pub(super) fn set_now(&mut self, now: Instant, waiting: Waiting) {
+    /// The peer has all its time again from the next poll on.
+    pub(super) fn start_over(&mut self) {
+        self.moved = u32::MAX;
+    }
+
+    /// A frame came that is a sign of life, or is to be answered by one.
+    pub(super) fn refresh(&mut self) {
+        self.alive = self.now;
+        self.moved = 0;
+    }
+
+    /// From the last poll to the next one no time passes for the peer: this end is at work.
+    pub(super) fn suspend(&mut self) {
+        self.busy = true;
+    }
+
+    /// It is `now`.
+    pub(super) fn set_now(&mut self, now: Instant) {
+        if core::mem::take(&mut self.busy) {
+            self.alive = self.alive.shifted(self.now, now);
+        }
         self.now = now;
         if self.started.is_none() {
             self.started = Some(now);
             self.begin();
         }
-        if self.touched || waiting == Waiting::Us {
-            self.moved = now;
-            self.touched = false;
+        // When exactly bytes moved is not known: a read may have taken a while.
+        if self.moved >= self.timeouts.stall_len.max(1) {
+            self.refresh();
         }
-        if self.deadline(waiting).is_some_and(|at| now >= at) {
+    }
+
+    /// Ends the session where a deadline has passed.
+    pub(super) fn expire(&mut self, waiting: Waiting) {
+        if self.deadline(waiting).is_some_and(|at| self.now >= at) {
             self.fail(Error::TimedOut);
         }
     }
@@ -220,12 +245,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Link<B, S> {
             return (waiting != Waiting::Us).then(|| since.after(self.timeouts.handshake));
         }
         if self.has_output() {
-            return Some(self.moved.after(self.timeouts.stall));
+            return Some(self.alive.after(self.timeouts.stall));
         }
         match waiting {
             Waiting::Us | Waiting::Free => None,
-            Waiting::Peer => Some(self.moved.after(self.timeouts.stall)),
-            Waiting::Idle => Some(self.moved.after(self.timeouts.idle)),
+            Waiting::Peer => Some(self.alive.after(self.timeouts.stall)),
+            Waiting::Idle => Some(self.alive.after(self.timeouts.idle)),
         }
     }
 
@@ -254,22 +279,30 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Link<B, S> {
             Error::TimedOut => Some(Code::TimedOut),
             Error::PeerClosed(_) | Error::Disconnected => None,
         };
-        self.end = Some(Err(error));
+        self.end_with(Err(error));
     }
 
     /// The goodbye was answered, or its answer came.
     pub(super) fn end(&mut self) {
         if self.end.is_none() {
-            self.end = Some(Ok(()));
+            self.end_with(Ok(()));
         }
+    }
+
+    fn end_with(&mut self, result: Result<(), Error>) {
+        self.end = Some(result);
+        // Its last bytes have all their time, whatever it ended for.
+        self.refresh();
+        self.start_over();
     }
 
     /// What is left to do once the session is over: the last bytes, for a while.
     pub(super) fn finish(&mut self) -> Action<'_> {
         let Some(result) = self.end else { return Action::Wait(None) };
         // A slow link may take long for a full buffer, as long as it takes some.
-        let since = self.moved.max(*self.ended.get_or_insert(self.now));
-        let patience = self.now < since.after(self.timeouts.linger);
+        let since = *self.ended.get_or_insert(self.now);
+        let patience = self.now < since.after(self.timeouts.linger)
+            && self.now < self.alive.after(self.timeouts.stall);
         if let Some(code) = self.farewell
             && self.queue_farewell(code)
         {
@@ -340,7 +373,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Link<B, S> {
                 let hello = Hello::decode(front.payload).map_err(misbehaved)?;
                 self.deframer.take_opened();
                 self.take_hello(hello)?;
-                self.phase = Phase::Open;
+                self.open();
                 Ok(Opened::Frame)
             }
             _ if self.phase != Phase::Open => Err(Error::PeerMisbehaved(Code::OutOfOrder)),
@@ -414,19 +447,26 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Link<B, S> {
                 None => return self.fail(Error::Closed(Code::Internal)),
             }
         }
+        self.open();
+    }
+
+    fn open(&mut self) {
         self.phase = Phase::Open;
+        self.refresh();
     }
 
     pub(super) fn front(&self) -> Option<Front<'_>> {
         self.deframer.front()
     }
 
-    /// The first frame is done with; data and pages give their credit back.
+    /// The first frame is done with. Data and pages give their credit back, and are signs of life
+    /// by their bytes alone.
     pub(super) fn pop(&mut self) {
-        if let Some(front) = self.deframer.front()
-            && matches!(front.header.kind, Kind::Data | Kind::Page)
-        {
-            self.window.consume(front.payload.len());
+        if let Some(front) = self.deframer.front() {
+            match front.header.kind {
+                Kind::Data | Kind::Page => self.window.consume(front.payload.len()),
+                _ => self.refresh(),
+            }
         }
         self.deframer.pop();
     }

@@ -72,7 +72,7 @@ pub enum Error {
     PeerClosed(Code),
     /// The stream ended in the middle of the session.
     Disconnected,
-    /// Nothing moved for too long.
+    /// Nothing moved for too long, or too little.
     TimedOut,
     /// This end closed the link.
     Closed(Code),
@@ -273,14 +273,17 @@ impl Config {
 pub struct Timeouts {
     /// From the start to the peer's hello.
     pub handshake: Duration,
-    /// Without a byte either way, while the peer owes something.
+    /// Without a sign of life, while the peer owes something.
     pub stall: Duration,
-    /// Without a byte either way, while no request is open.
+    /// Without a sign of life, while no request is open.
     pub idle: Duration,
     /// Without a byte taken, for the last bytes once the session is over.
     pub linger: Duration,
     /// Between two reports that work goes on.
     pub working: Duration,
+    /// Bytes, either way, that are a sign of life, at least 1; fewer are none. With `stall` it is
+    /// the least rate.
+    pub stall_len: u32,
 }
 
 impl Timeouts {
@@ -291,6 +294,7 @@ impl Timeouts {
         idle: Duration::from_secs(300),
         linger: Duration::from_secs(2),
         working: Duration::from_secs(2),
+        stall_len: 1024,
     };
 }
 

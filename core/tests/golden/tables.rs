@@ -55,6 +55,7 @@ pub(crate) fn check_limits() {
     let default = Timeouts::DEFAULT;
     let mut known = BTreeMap::from([
         ("CHUNK", CHUNK as u64),
+        ("STALL_LEN", default.stall_len.into()),
         ("FILE_SIZE_MAX", FILE_SIZE_MAX),
         ("PREFIX_LEN", PREFIX_LEN as u64),
         ("HEADER_LEN", HEADER_LEN as u64),

@@ -22,6 +22,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
                 self.due = Due::Event(Event::Progress { request: id, received, durable });
             }
             Signal::Working { done, total } => {
+                self.link.refresh();
                 self.due = Due::Event(Event::Working { request: id, done, total });
             }
             // A responder stops an upload by answering it, and the link has dealt with the rest.

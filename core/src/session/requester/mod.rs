@@ -262,7 +262,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
             return Err(RequestError::Later);
         }
         // The deadline of its answer begins now, however long the session was idle.
-        self.link.touch();
+        self.link.start_over();
         self.last = id;
         self.count_written(len + FRAME_OVERHEAD);
         open.end = self.written;
@@ -392,7 +392,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Session for Requ
     }
 
     fn poll(&mut self, now: Instant) -> Action<'_> {
-        self.link.set_now(now, self.waiting());
+        self.link.set_now(now);
         loop {
             if self.link.is_over() {
                 return match (self.owes_port(), self.parked) {
@@ -400,6 +400,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Session for Requ
                     (true, false) => Action::Perform,
                     (true, true) => {
                         self.parked = false;
+                        self.link.suspend();
                         Action::Wait(None)
                     }
                 };
@@ -419,6 +420,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Session for Requ
                     break;
                 }
             }
+            self.link.expire(self.waiting());
             if self.link.is_over() {
                 continue;
             }
@@ -439,7 +441,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Session for Requ
             if speaks && self.link.has_output() {
                 return self.link.send();
             }
-            self.parked = false;
+            if core::mem::take(&mut self.parked) {
+                self.link.suspend();
+            }
             if let Some(action) = self.link.wait(self.waiting()) {
                 return action;
             }
@@ -458,7 +462,7 @@ where
     P: Files,
 {
     fn perform(&mut self, port: &mut P) -> Poll<()> {
-        self.link.touch();
+        self.link.suspend();
         if let Some(peer) = self.link.applicant() {
             let verdict = port.admit(&peer);
             self.parked = verdict.is_pending();

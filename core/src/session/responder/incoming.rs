@@ -17,8 +17,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
             }
             Signal::Stop => self.handle_stop(request),
             Signal::Abort(code) => self.link.fail(Error::PeerClosed(code)),
-            // That it came is what there is to know.
-            Signal::Working { .. } => {}
+            // Whoever keeps an upload waiting for its source says so.
+            Signal::Working { .. } => {
+                if matches!(self.task, Task::Receive { id, .. } if id.low() == request) {
+                    self.link.refresh();
+                }
+            }
             // The link has dealt with it.
             Signal::Credit(_) => {
                 self.link.fail(Error::PeerMisbehaved(Code::OutOfOrder));
@@ -117,7 +121,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
             Ok(request) => request.paths().map(|_| ()),
         };
         match verdict {
-            Ok(()) => self.task = Task::Request(id),
+            Ok(()) => {
+                self.task = Task::Request(id);
+                // However long the session was idle.
+                self.link.refresh();
+            }
             Err(code) => {
                 // It may be an upload, or something newer with a stream of its own.
                 self.discarding = true;

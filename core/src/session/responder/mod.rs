@@ -223,7 +223,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Session for Responder<B, S> {
     }
 
     fn poll(&mut self, now: Instant) -> Action<'_> {
-        self.link.set_now(now, self.waiting());
+        self.link.set_now(now);
         loop {
             if self.link.is_over() {
                 let owes_port = self.notice.is_some() || !self.is_idle();
@@ -232,6 +232,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Session for Responder<B, S> {
                     (true, false) => Action::Perform,
                     (true, true) => {
                         self.parked = false;
+                        self.link.suspend();
                         Action::Wait(None)
                     }
                 };
@@ -246,6 +247,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Session for Responder<B, S> {
                     break;
                 }
             }
+            self.link.expire(self.waiting());
             if self.link.is_over() {
                 continue;
             }
@@ -261,7 +263,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Session for Responder<B, S> {
                 return self.link.send();
             }
             let waiting = self.waiting();
-            self.parked = false;
+            if core::mem::take(&mut self.parked) {
+                self.link.suspend();
+            }
             if let Some(action) = self.link.wait(waiting) {
                 return action;
             }
@@ -275,7 +279,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Session for Responder<B, S> {
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security, P: Store> Perform<P> for Responder<B, S> {
     fn perform(&mut self, port: &mut P) -> Poll<()> {
-        self.link.touch();
+        self.link.suspend();
         if let Some(peer) = self.link.applicant() {
             let verdict = port.admit(&peer);
             self.parked = verdict.is_pending();
