@@ -38,13 +38,14 @@ pub(super) fn change(text: &str, change: impl Fn(&str) -> Option<String>) -> Str
 /// A user's name, as a login has room for it.
 ///
 /// # Errors
-/// The message says what a name is.
+/// The message says what a name is. It does not say what was there instead: in a line that somebody
+/// broke that may be a password's hash.
 pub(super) fn name(text: &str) -> Result<&str> {
     let is_name = matches!(text.len(), 1..=32)
         && text.bytes().all(|c| matches!(c, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-'))
         && !text.starts_with(['.', '-']);
     if !is_name {
-        bail!("{text:?} is no user's name: up to 32 of a-z, 0-9, _, . and -, the first not . or -");
+        bail!("a user's name is up to 32 of a-z, 0-9, _, . and -, the first not . or -");
     }
     Ok(text)
 }

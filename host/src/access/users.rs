@@ -31,7 +31,8 @@ impl User {
     /// # Errors
     /// The name is none, or the options name no rights.
     pub fn new(name: &str, options: Options) -> Result<Self> {
-        let name = lines::name(name)?.to_owned();
+        let no_name = || format!("{name:?} is no user's name");
+        let name = lines::name(name).with_context(no_name)?.to_owned();
         if options.rights.is_none() {
             bail!("{name} has no rights: put ro or rw to the options");
         }

@@ -319,7 +319,8 @@ fn a_server_does_not_start_on_loose_or_damaged_files() {
     let long = format!("{} anna 2030-01-01", "a".repeat(26));
     for (file, text, words) in [
         (users::FILE, "anna", "users, line 1: behind the name belong options"),
-        (users::FILE, "\n# x\nAnna rw", "users, line 3: \"Anna\""),
+        (users::FILE, "\n# x\nAnna rw", "users, line 3: a user's name is"),
+        (users::FILE, "HASH anna rw", "users, line 1: a user's name is"),
         (users::FILE, "anna rw,quota=x", "users, line 1: option \"quota=x\": a size"),
         (users::FILE, "anna quota=1", "users, line 1: anna has no rights"),
         (users::FILE, "anna rw hash", "users, line 1: the password's hash is damaged"),
