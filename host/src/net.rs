@@ -22,6 +22,10 @@ pub const TICK: Duration = Duration::from_millis(250);
 /// session costs none of this.
 pub const BUFFER_LEN: usize = 256 * 1024;
 
+/// Bytes that must move within a minute, while something is under way: half of what the slowest of
+/// serial lines carry that are still in use, at 4800 baud.
+const STALL_LEN: u32 = 16 * 1024;
+
 /// What a host offers its peers.
 #[must_use]
 pub fn session_config(side: Side) -> Config {
@@ -35,7 +39,7 @@ pub fn session_config(side: Side) -> Config {
         path_len_max: PATH_LEN_MAX as u16,
         name_len_max: NAME_LEN_MAX as u8,
         checksum: crc32c::crc32c,
-        timeouts: Timeouts::DEFAULT,
+        timeouts: Timeouts { stall_len: STALL_LEN, ..Timeouts::DEFAULT },
     }
 }
 
