@@ -1,0 +1,100 @@
+//! The command line, as the user writes it: what all commands share here, the rest by what it is
+//! about.
+
+mod files;
+mod link;
+mod people;
+mod serve;
+mod transfer;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+pub(in crate::cli) use files::{Df, Ls, Mkdir, Mv, Rm, Stat};
+pub(in crate::cli) use link::{Link, ServerKey};
+pub(in crate::cli) use people::{Authorize, Key, Pair, PasswordSource, User};
+pub(in crate::cli) use serve::{Sandbox, Serve};
+pub(in crate::cli) use transfer::{Get, Put};
+
+/// Move files between machines, whole or not at all.
+///
+/// A REMOTE is host[:port][/path] or kift://[user@]host[:port][/path]; the default port is 5438. IPv6
+/// addresses are written in brackets. A path that ends in a slash is a directory.
+#[derive(Debug, Parser)]
+#[command(name = "kift", version, max_term_width = 100)]
+pub(in crate::cli) struct Args {
+    #[command(flatten)]
+    pub(in crate::cli) output: Output,
+    /// Where this machine keeps its key and whom it knows; kift in the user's state directory unless
+    /// given
+    #[arg(long, global = true, env = "KIFT_STATE", hide_env_values = true, value_name = "DIR")]
+    pub(in crate::cli) state: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(in crate::cli) command: Command,
+}
+
+/// What the user wants to see.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Output {
+    /// Show neither progress nor summary, only errors
+    #[arg(short, long, global = true)]
+    pub(in crate::cli) quiet: bool,
+    /// Show more: each file; of a server with -vv, everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(in crate::cli) verbose: u8,
+    /// Print results as JSON, an object a line
+    #[arg(long, global = true)]
+    pub(in crate::cli) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum Command {
+    /// Serve a directory
+    Serve(Serve),
+    /// Send files
+    Put(Put),
+    /// Fetch files
+    Get(Get),
+    /// List a directory
+    Ls(Ls),
+    /// Show size, time and, if asked, BLAKE3 of a file
+    Stat(Stat),
+    /// Remove files and empty directories
+    Rm(Rm),
+    /// Rename a file or directory
+    Mv(Mv),
+    /// Make a directory
+    Mkdir(Mkdir),
+    /// Show how much room the server has
+    Df(Df),
+    /// This machine's key, by which others know it, and those by which it knows servers
+    #[command(subcommand)]
+    Key(Key),
+    /// Who may log in to this machine's server
+    #[command(subcommand)]
+    User(User),
+    /// Let whoever has a key in as a user
+    Authorize(Authorize),
+    /// Let in whoever first shows a token that works once
+    Pair(Pair),
+    /// Show it all on this machine: serve, send a file, list, fetch it back, compare
+    Demo(Demo),
+}
+
+/// Show it all on this machine.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Demo {
+    /// The file to send; the kift program itself unless given
+    pub(in crate::cli) file: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Args::command().debug_assert();
+    }
+}
