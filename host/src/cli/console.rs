@@ -60,9 +60,10 @@ impl Console {
         }
     }
 
-    /// Something that went wrong.
-    pub(super) fn error(&self, line: fmt::Arguments<'_>) {
-        let _ = writeln!(io::stderr(), "kift: {line}");
+    /// Something that went wrong: what and why in the first line, and in those below what to do.
+    pub(super) fn error(&self, text: fmt::Arguments<'_>) {
+        let text = text.to_string().replace('\n', "\n      ");
+        let _ = writeln!(io::stderr(), "kift: {text}");
     }
 
     /// A name as it may be shown: to a terminal without control characters.
@@ -170,28 +171,34 @@ fn tally(files: u64, bytes: u64, took: Duration) -> String {
     format!("{files} {noun}, {} in {time} ({}/s)", HumanBytes(bytes), HumanBytes(rate as u64))
 }
 
+/// A failure or the end of a session, `said` by somebody, with what the user can do about it in the
+/// next line.
+pub(super) fn advised(said: impl fmt::Display, advice: &str) -> String {
+    if advice.is_empty() { said.to_string() } else { format!("{said}\n{advice}") }
+}
+
 /// What the user can do about a failure of a request; empty where that is plain.
 pub(super) fn advice(failure: Failure) -> &'static str {
     match failure {
-        Failure::Peer(Code::Exists) => ": use --on-conflict replace or keep-both, or another name",
-        Failure::Peer(Code::IsDirectory) => ": use -r, or name a file in it",
-        Failure::Peer(Code::NotFound) => ": `kift ls` shows what is there",
+        Failure::Peer(Code::Exists) => "use --on-conflict replace or keep-both, or another name",
+        Failure::Peer(Code::IsDirectory) => "use -r, or name a file in it",
+        Failure::Peer(Code::NotFound) => "`kift ls` shows what is there",
         Failure::Peer(Code::BadName) => {
-            ": names may not be empty, `.`, `..` or absolute, and `.kift` is kept by the server"
+            "names may not be empty, `.`, `..` or absolute, and `.kift` is kept by the server"
         }
-        Failure::Peer(Code::NotRegular) => ": links and special files are not served",
-        Failure::Peer(Code::NotEmpty) => ": remove what is in it first",
+        Failure::Peer(Code::NotRegular) => "links and special files are not served",
+        Failure::Peer(Code::NotEmpty) => "remove what is in it first",
         Failure::Peer(Code::HashMismatch | Code::SizeMismatch)
         | Failure::Local(Code::HashMismatch | Code::SizeMismatch) => {
-            ": the file was damaged or changed on its way, and was not kept; try again"
+            "the file was damaged or changed on its way, and was not kept; try again"
         }
-        Failure::Peer(Code::Changed) => ": try again when nobody writes to it",
-        Failure::Peer(Code::Busy | Code::TooMany) => ": try again later",
+        Failure::Peer(Code::Changed) => "try again when nobody writes to it",
+        Failure::Peer(Code::Busy | Code::TooMany) => "try again later",
         Failure::Peer(Code::LoginRequired) => {
-            ": this machine's key is nobody's there, so say who you are: kift://USER@HOST"
+            "this machine's key is nobody's there, so say who you are: kift://USER@HOST"
         }
         Failure::Peer(Code::Denied) => {
-            ": this user may not do that there; `kift user ls` there shows what each may"
+            "this user may not do that there; `kift user ls` there shows what each may"
         }
         _ => "",
     }
@@ -200,23 +207,23 @@ pub(super) fn advice(failure: Failure) -> &'static str {
 /// What the user can do about the end of a session.
 pub(super) fn advice_on_end(error: Error) -> &'static str {
     match error {
-        Error::PeerClosed(Code::TooManySessions) => ": try again later, or raise --max-sessions",
-        Error::PeerClosed(Code::SealedOnly) => ": leave --plain out",
+        Error::PeerClosed(Code::TooManySessions) => "try again later, or raise --max-sessions",
+        Error::PeerClosed(Code::SealedOnly) => "leave --plain out",
         Error::PeerClosed(Code::PlainOnly) => {
-            ": whoever is there says so without any proof. Start the server without --plain; only \
+            "whoever is there says so without any proof. Start the server without --plain; only \
              on a closed network give --plain here too"
         }
         Error::PeerClosed(Code::Denied) => {
-            ": this machine's key is nobody's there, and no password would help. `kift key show` \
+            "this machine's key is nobody's there, and no password would help. `kift key show` \
              prints it, and `kift authorize USER KEY` there lets it in"
         }
         Error::PeerClosed(Code::HandshakeFailed) | Error::PeerMisbehaved(Code::HandshakeFailed) => {
-            ". With a pairing token: make a new one there by `kift pair`"
+            "With a pairing token: make a new one there by `kift pair`"
         }
         Error::PeerMisbehaved(Code::Malformed | Code::OutOfOrder) => {
-            ": is this port really a kift server's?"
+            "is this port really a kift server's?"
         }
-        Error::PeerMisbehaved(Code::Corrupt) => ": bytes were changed on their way; try again",
+        Error::PeerMisbehaved(Code::Corrupt) => "bytes were changed on their way; try again",
         _ => "",
     }
 }

@@ -12,7 +12,7 @@ use kift_core::wire::EntryKind;
 use serde_json::json;
 
 use super::args::Get;
-use super::console::{Account, Console, advice};
+use super::console::{Account, Console, advice, advised};
 use super::{Verdict, connect, explain};
 use crate::client::{Client, ClientError, Done, FileSink, Pipe, Sink};
 use crate::remote::{Remote, join};
@@ -160,7 +160,8 @@ impl Fetching<'_> {
             let listing = match client.list(&remote)? {
                 Ok(listing) => listing,
                 Err(failure) => {
-                    self.account.fail(&format!("{remote}: {failure}{}", advice(failure)));
+                    self.account
+                        .fail(&advised(format_args!("{remote}: {failure}"), advice(failure)));
                     continue;
                 }
             };
@@ -257,7 +258,7 @@ impl Fetching<'_> {
             (Some(error), None) => {
                 format!("{}: cannot write standard output: {error}", item.remote)
             }
-            (None, _) => format!("{}: {failure}{}", item.remote, advice(failure)),
+            (None, _) => advised(format_args!("{}: {failure}", item.remote), advice(failure)),
         };
         self.account.fail(&message);
     }

@@ -10,7 +10,7 @@ use kift_core::wire::{EntryKind, Meta, Request, Timestamp};
 use serde_json::{Value, json};
 
 use super::args::{Df, Link, Ls, Mkdir, Mv, Rm, Stat};
-use super::console::{Console, advice};
+use super::console::{Console, advice, advised};
 use super::{Verdict, connect, explain};
 use crate::remote::Remote;
 
@@ -21,7 +21,7 @@ fn ask(remote: &Remote, link: &Link, place: Option<&Path>, request: &Request<'_>
 }
 
 fn failed(what: &impl std::fmt::Display, failure: Failure) -> anyhow::Error {
-    anyhow!("{what}: {failure}{}", advice(failure))
+    anyhow!(advised(format_args!("{what}: {failure}"), advice(failure)))
 }
 
 pub(super) fn ls(ls: &Ls, place: Option<&Path>, console: &Console) -> Result<Verdict> {

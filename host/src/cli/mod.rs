@@ -23,7 +23,7 @@ use crate::client::ClientError;
 use crate::state::State;
 use args::{Args, Command};
 use connect::connect;
-use console::{Console, advice_on_end};
+use console::{Console, advice_on_end, advised};
 
 /// Exit code after an interrupt, as shells give it.
 const INTERRUPTED: u8 = 130;
@@ -77,7 +77,7 @@ pub fn run() -> ExitCode {
 /// The end of a session, with what the user can do about it.
 fn explain(error: ClientError) -> anyhow::Error {
     match error {
-        ClientError::Session(end) => anyhow!("{end}{}", advice_on_end(end)),
+        ClientError::Session(end) => anyhow!(advised(end, advice_on_end(end))),
         other => other.into(),
     }
 }

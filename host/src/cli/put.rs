@@ -14,7 +14,7 @@ use serde_json::json;
 use walkdir::WalkDir;
 
 use super::args::Put;
-use super::console::{Account, Console, advice};
+use super::console::{Account, Console, advice, advised};
 use super::{Verdict, connect, explain};
 use crate::client::{Client, ClientError, Done, Patient, Upload, timestamp};
 use crate::remote::{Remote, join};
@@ -85,7 +85,7 @@ fn is_directory(client: &mut Client, remote: &Remote) -> Result<bool> {
         Ok(meta) => Ok(meta.kind == EntryKind::Directory),
         // Who may leave files, and nothing else, is not told.
         Err(failure) if matches!(failure.code(), Code::NotFound | Code::Denied) => Ok(false),
-        Err(failure) => bail!("{remote}: {failure}{}", advice(failure)),
+        Err(failure) => bail!(advised(format_args!("{remote}: {failure}"), advice(failure))),
     }
 }
 
@@ -308,7 +308,7 @@ impl Sending<'_> {
                     "{local} to {remote:?}: there is no such directory: make it with `kift mkdir`"
                 )
             }
-            (None, _) => format!("{local} to {remote:?}: {failure}{}", advice(failure)),
+            (None, _) => advised(format_args!("{local} to {remote:?}: {failure}"), advice(failure)),
         });
     }
 }
