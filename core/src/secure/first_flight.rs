@@ -6,7 +6,7 @@
 //! ```
 
 use crate::bytes;
-use crate::wire::{Code, PREFIX_LEN};
+use crate::wire::{Code, PREFIX_LEN, Record};
 
 /// The version of the protocol that is spoken: other majors do not understand each other.
 pub const VERSION_MAJOR: u8 = 1;
@@ -17,6 +17,15 @@ pub const VERSION_MINOR: u8 = 0;
 pub(crate) const FIRST_FLIGHT_LEN: usize = 8;
 
 const MAGIC: [u8; 4] = *b"KIFT";
+
+/// All that a listener says to a dialler for whom it has no session, and why.
+#[must_use]
+pub fn refusal(code: Code) -> [u8; PREFIX_LEN + FIRST_FLIGHT_LEN] {
+    let FirstFlight { major, minor, suites, reason } = FirstFlight::refusal(code);
+    let [m0, m1, m2, m3] = MAGIC;
+    let (len, record) = (FIRST_FLIGHT_LEN as u8, Record::Handshake as u8);
+    [len, 0, record, 0, m0, m1, m2, m3, major, minor, suites, reason]
+}
 
 /// How a link is protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

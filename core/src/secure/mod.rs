@@ -19,7 +19,7 @@ mod text;
 use core::fmt;
 
 pub(crate) use first_flight::{FIRST_FLIGHT_LEN, FirstFlight, Refusal};
-pub use first_flight::{VERSION_MAJOR, VERSION_MINOR};
+pub use first_flight::{VERSION_MAJOR, VERSION_MINOR, refusal};
 #[cfg(feature = "noise")]
 pub use noise::{
     Absent, ChaChaPoly, ChaChaPolyOnly, Cipher, Ciphers, Entropy, Forged, NoEntropy, Noise,

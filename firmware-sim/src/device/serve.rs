@@ -5,9 +5,9 @@ use core::time::Duration;
 
 use embedded_io::Write as _;
 use embedded_nal::{TcpClientStack as _, TcpFullStack as _};
-use heapless::Vec;
 use kift_core::driver::{Blocking, Step};
-use kift_core::session::{Action, Config, Responder, Session as _};
+use kift_core::secure::refusal;
+use kift_core::session::{Config, Responder};
 use kift_core::time::Instant;
 use kift_core::wire::Code;
 
@@ -26,9 +26,6 @@ const DOOR_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Steps of one session before the others and the network have their turns.
 const STEPS_MAX: u32 = 16;
-
-/// Bytes of a refusal, at most.
-const REFUSAL_LEN: usize = 16;
 
 /// What a server did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,7 +51,6 @@ pub struct Server<'m, F: net::Frames, L: Links, const SESSIONS: usize> {
     listener: net::Socket,
     sessions: [Option<Session<'m, F, L>>; SESSIONS],
     visitor: Option<Visitor<'m, F>>,
-    refusal: Vec<u8, REFUSAL_LEN>,
     stats: Stats,
 }
 
@@ -82,13 +78,12 @@ impl<'m, F: net::Frames, L: Links, const SESSIONS: usize> Server<'m, F, L, SESSI
         frames: &'m [Frames; SESSIONS],
         port: u16,
         config: Config,
-        mut links: L,
+        links: L,
     ) -> Result<Self, net::Error> {
         let mut nal = stack;
         let mut listener = nal.socket()?;
         nal.bind(&mut listener, port)?;
         nal.listen(&mut listener)?;
-        let refusal = frames.first().and_then(|frames| refusal(frames, &config, &mut links));
         Ok(Self {
             stack,
             frames,
@@ -97,7 +92,6 @@ impl<'m, F: net::Frames, L: Links, const SESSIONS: usize> Server<'m, F, L, SESSI
             listener,
             sessions: [const { None }; SESSIONS],
             visitor: None,
-            refusal: refusal.unwrap_or_default(),
             stats: Stats::default(),
         })
     }
@@ -209,25 +203,8 @@ impl<'m, F: net::Frames, L: Links, const SESSIONS: usize> Server<'m, F, L, SESSI
 
     fn refuse(&mut self, mut visitor: Visitor<'m, F>, board: &impl Platform) {
         // It fits the buffers of a connection that is new.
-        let _ = visitor.connection.write(&self.refusal);
+        let _ = visitor.connection.write(&refusal(Code::TooManySessions));
         self.stats.refused = self.stats.refused.saturating_add(1);
         board.tell(Notice::Refused(visitor.peer));
-    }
-}
-
-/// The bytes that tell a peer that there is no room for its session, made by a session that ends
-/// before it begins.
-fn refusal(
-    frames: &Frames,
-    config: &Config,
-    links: &mut impl Links,
-) -> Option<Vec<u8, REFUSAL_LEN>> {
-    let (rx, tx) = frames.lend()?;
-    let link = links.link(config).ok()?;
-    let mut responder = Responder::with_security(rx, tx, config, link).ok()?;
-    responder.abort(Code::TooManySessions);
-    match responder.poll(Instant::default()) {
-        Action::Send(bytes) => Vec::from_slice(bytes).ok(),
-        _ => None,
     }
 }

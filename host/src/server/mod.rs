@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant as Clock};
 
 use kift_core::driver::{Blocking, Step};
-use kift_core::secure::SecretKey;
+use kift_core::secure::{SecretKey, refusal};
 use kift_core::session::{Error, Responder, Side};
 use kift_core::wire::Code;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -251,8 +251,8 @@ fn refuse(stream: TcpStream, refusals: &Arc<AtomicUsize>) {
     let counter = Arc::clone(refusals);
     let thread = thread::Builder::new().name("kift refusal".to_owned()).stack_size(STACK_LEN);
     let started = thread.spawn(move || {
-        if let Ok(bytes) = refusal()
-            && let Ok(()) = stream.set_nonblocking(false)
+        let bytes = refusal(Code::TooManySessions);
+        if stream.set_nonblocking(false).is_ok()
             && stream.set_write_timeout(Some(TICK)).is_ok()
             && io::Write::write_all(&mut &stream, &bytes).is_ok()
         {
@@ -264,18 +264,6 @@ fn refuse(stream: TcpStream, refusals: &Arc<AtomicUsize>) {
         refusals.fetch_sub(1, Ordering::Relaxed);
         debug!(%error, "cannot start a thread for a refusal");
     }
-}
-
-/// The bytes of a refusal, made by a session that ends before it begins.
-fn refusal() -> Result<Vec<u8>, kift_core::session::BuffersTooSmall> {
-    use kift_core::session::{Action, Session as _};
-    let small = || vec![0; 2048];
-    let mut responder = Responder::new(small(), small(), &session_config(Side::Listener))?;
-    responder.abort(Code::TooManySessions);
-    Ok(match responder.poll(kift_core::time::Instant::default()) {
-        Action::Send(bytes) => bytes.to_vec(),
-        _ => Vec::new(),
-    })
 }
 
 /// Closes a connection so that what was sent last arrives: unread input would make the system

@@ -1,5 +1,6 @@
 //! Frames that may not come: each closes the link with its own code. What is only unknown does not.
 
+use kift_core::secure::refusal;
 use kift_core::session::{Config, Error, Requester, Responder, Side};
 use kift_core::wire::{
     Answer, Ask, Close, Code, Digest, Entry, EntryKind, HEADER_LEN, Kind, Meta, Role, Signal,
@@ -265,7 +266,9 @@ fn a_refusal_is_understood() {
         let config = Config::small(Side::Dialler, 8);
         let session = Requester::<_, 4>::new(vec![0; 2000], vec![0; 2000], &config).expect("room");
         let mut held = Held::new(session, App::default());
-        held.feed(&first_flight(1, 0, code.into()));
+        let bytes = refusal(code);
+        assert_eq!(bytes[..], first_flight(1, 0, code.into()));
+        held.feed(&bytes);
         assert_eq!(held.closed, Some(Err(Error::PeerClosed(code))));
     }
 }
