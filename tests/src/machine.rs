@@ -236,6 +236,19 @@ impl Ended {
         text.lines().map(object).collect()
     }
 
+    /// It moved files. Gives the JSON objects that it wrote, one a file; its summary says as many.
+    ///
+    /// # Panics
+    /// Where it failed, or the summary is wrong.
+    #[track_caller]
+    pub fn moved(self) -> Vec<serde_json::Value> {
+        let mut objects = self.objects();
+        let summary = objects.pop().expect("a summary at the end");
+        assert_eq!(summary["summary"]["files"], objects.len(), "{summary}");
+        assert_eq!(summary["summary"]["failed"], 0, "{summary}");
+        objects
+    }
+
     /// It ended by itself with exit code `code`, and its message has all `words`.
     ///
     /// # Panics

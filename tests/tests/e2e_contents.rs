@@ -14,10 +14,10 @@ const GIB: u64 = 1 << 30;
 fn there_and_back(server: &Server, local: &Path, fetched: &Path) {
     let name = local.file_name().unwrap().to_str().unwrap();
     let source = local.to_str().unwrap();
-    let put = kift(["put", "--plain", "--json", source, &server.at("")]).objects();
+    let put = kift(["put", "--plain", "--json", source, &server.at("")]).moved();
     assert_same(local, &server.file(name));
     let get = ["get", "--plain", "--json", &server.at(name), fetched.to_str().unwrap()];
-    let got = kift(get).objects();
+    let got = kift(get).moved();
     assert_same(local, fetched);
 
     let mut hasher = blake3::Hasher::new();

@@ -90,11 +90,12 @@ fn crashed_at_any_file_of_many() {
             assert_same(&server.file("source").join(&name), &source.join(&name));
         }
         let told = String::from_utf8(ended.stdout).unwrap();
-        for line in told.lines() {
+        let files: Vec<&str> = told.lines().filter(|line| line.contains("\"path\"")).collect();
+        for line in &files {
             let object: serde_json::Value = serde_json::from_str(line).unwrap();
             assert!(server.file(object["path"].as_str().unwrap()).exists(), "{line}");
         }
-        assert!(ended.stderr.contains(&format!("{} files were stored", told.lines().count())));
+        assert!(ended.stderr.contains(&format!("{} files were stored", files.len())));
         fs::remove_dir_all(server.file("source")).unwrap();
         server.restart();
     }

@@ -82,7 +82,7 @@ fn names_in_any_script_go_there_and_back_and_away() {
     let mut put = vec!["put", "--plain", "--json", "--"];
     put.extend(all.iter().map(String::as_str));
     put.push(&target);
-    let stored = kift_in(here.path(), &put).objects();
+    let stored = kift_in(here.path(), &put).moved();
     let stored: Vec<&str> = stored.iter().map(|object| object["path"].as_str().unwrap()).collect();
     assert_eq!(stored, all);
 

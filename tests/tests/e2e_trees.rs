@@ -34,14 +34,14 @@ fn ten_thousand_small_files_in_one_command() {
         assert_eq!(count, 10_000);
     };
 
-    let put = kift(["put", "--plain", "--json", "-r", text(&source), &server.at("")]).objects();
+    let put = kift(["put", "--plain", "--json", "-r", text(&source), &server.at("")]).moved();
     assert_eq!(put.len(), 10_000, "each file is told");
     assert!(put.iter().all(|object| object["size"] == 4096));
     whole(&server.file("source"));
 
     let fetched = here.path().join("fetched");
     let get = ["get", "--plain", "--json", "-r", &server.at("source"), text(&fetched)];
-    assert_eq!(kift(get).objects().len(), 10_000);
+    assert_eq!(kift(get).moved().len(), 10_000);
     whole(&fetched);
 }
 

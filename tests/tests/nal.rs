@@ -10,7 +10,7 @@ use embedded_nal::TcpClientStack;
 use kift::client::{Client, ClientError, Done, FileSink, Link, Upload};
 use kift_core::driver::{Blocking, NalError, NalStream, Step};
 use kift_core::session::{Config, Failure, Reply, RequestError, Requester, Side};
-use kift_core::wire::{Code, Conflict, Role, Timestamp};
+use kift_core::wire::{Ask, Code, Conflict, Role, Timestamp};
 use kift_tests::app::{App, Job};
 use kift_tests::files::{assert_holds, place, random};
 use kift_tests::serving::Server;
@@ -47,6 +47,7 @@ fn files_go_there_and_back_over_a_nal_stack() {
             size: (len % 2 == 0).then_some(len as u64),
             modified: Some(Timestamp(1_000_000_007)),
             conflict: Conflict::Refuse,
+            ask: Ask::Now,
             source: Box::new(Cursor::new(bytes.clone())),
         };
         client.put(upload).unwrap().unwrap();
@@ -116,6 +117,7 @@ fn two_sessions_share_a_stack() {
             size: None,
             modified: None,
             conflict: Conflict::Refuse,
+            ask: Ask::Now,
             source: Box::new(Cursor::new(random(100_000, at as u64))),
         };
         client.put(upload).unwrap().unwrap();

@@ -2,7 +2,8 @@
 //! scp.
 //!
 //! `cargo bench -p kift` prints the rate of each, its ratio to the bare copy of the same round, and
-//! the processor time of both ends. The bare copy is what a program without any protocol does:
+//! the processor time of both ends; at the end the medians of these, and the ratio of the fastest
+//! copies, which says more where the machine is not quiet. The bare copy is what a program without any protocol does:
 //! file to socket and socket to file through a buffer of 256 KiB, a process each. scp, where an
 //! OpenSSH server is installed, has a server of its own here, and AES-256-GCM, its quickest cipher.
 //! Files are in memory (`/dev/shm`) where there is such a place, so that the disk is not what is
@@ -33,51 +34,71 @@ fn main() -> io::Result<()> {
     fill(&file, mib)?;
     println!("{mib} MiB, {rounds} rounds, files in {}", memory().display());
 
-    let mut peers: Vec<(Box<dyn Peer>, Ratios)> = vec![
-        (Box::new(Kift::start("sealed", &[], place.path(), &file)?), Ratios::default()),
-        (Box::new(Kift::start("plain", &["--plain"], place.path(), &file)?), Ratios::default()),
+    let mut peers: Vec<Box<dyn Peer>> = vec![
+        Box::new(Kift::start("sealed", &[], place.path(), &file)?),
+        Box::new(Kift::start("plain", &["--plain"], place.path(), &file)?),
     ];
     match Scp::start()? {
-        Some(scp) => peers.push((Box::new(scp), Ratios::default())),
+        Some(scp) => peers.push(Box::new(scp)),
         None => println!("scp is left out: there is no /usr/sbin/sshd"),
     }
     let copy = place.path().join("copy");
+    // The bare copy first, then what is compared with it.
+    let mut series = vec![Series::new("bare".to_owned())];
+    for peer in &peers {
+        series.push(Series::new(format!("{} put", peer.name())));
+        series.push(Series::new(format!("{} get", peer.name())));
+    }
     for round in 0..rounds {
         // Each makes one new file, and it goes before the next begins: memory that was used a
         // moment ago is much faster than memory that was not.
-        let bare = measure(&Bare, &copy, mib, || Bare.put(&file, &copy))?;
-        tell(round, "bare", bare, bare, mib);
-        for (peer, ratios) in &mut peers {
+        let mut measured = vec![measure(&Bare, &copy, mib, || Bare.put(&file, &copy))?];
+        for peer in &mut peers {
             let stored = peer.stored().unwrap_or_else(|| copy.clone());
-            let put = measure(peer.as_ref(), &stored, mib, || peer.put(&file, &copy))?;
-            let get = measure(peer.as_ref(), &copy, mib, || peer.get(&file, &copy))?;
-            tell(round, &format!("{} put", peer.name()), put, bare, mib);
-            tell(round, &format!("{} get", peer.name()), get, bare, mib);
-            ratios.put.push(bare.took.as_secs_f64() / put.took.as_secs_f64());
-            ratios.get.push(bare.took.as_secs_f64() / get.took.as_secs_f64());
+            measured.push(measure(peer.as_ref(), &stored, mib, || peer.put(&file, &copy))?);
+            measured.push(measure(peer.as_ref(), &copy, mib, || peer.get(&file, &copy))?);
+        }
+        let bare = measured[0];
+        for (series, measured) in series.iter_mut().zip(measured) {
+            println!(
+                "round {round}  {:16}  {:7.1} MiB/s  {:5.2} of bare  {:5.2} CPU-s",
+                series.name,
+                mib as f64 / measured.took.as_secs_f64(),
+                measured.ratio(bare),
+                measured.cpu,
+            );
+            series.ratios.push(measured.ratio(bare));
+            series.cpu.push(measured.cpu);
+            series.fastest = series.fastest.min(measured.took);
         }
     }
-    println!("median ratios to the bare copy:");
-    for (peer, ratios) in &mut peers {
-        let (put, get) = (median(&mut ratios.put), median(&mut ratios.get));
-        println!("  {:12}  put {put:.2}  get {get:.2}", peer.name());
+    let bare = series[0].fastest;
+    println!("in all            median of bare  fastest of bare  median CPU-s");
+    for series in &mut series {
+        println!(
+            "  {:16}  {:12.2}  {:15.2}  {:12.2}",
+            series.name,
+            median(&mut series.ratios),
+            bare.as_secs_f64() / series.fastest.as_secs_f64(),
+            median(&mut series.cpu),
+        );
     }
     Ok(())
 }
 
-#[derive(Default)]
-struct Ratios {
-    put: Vec<f64>,
-    get: Vec<f64>,
+/// What one way to copy the file came to, round by round.
+struct Series {
+    name: String,
+    /// Rates, each as a part of the bare copy's in the same round.
+    ratios: Vec<f64>,
+    cpu: Vec<f64>,
+    fastest: Duration,
 }
 
-fn tell(round: u64, what: &str, of: Measured, bare: Measured, mib: u64) {
-    println!(
-        "round {round}  {what:16}  {:7.1} MiB/s  {:5.2} of bare  {:5.2} CPU-s",
-        mib as f64 / of.took.as_secs_f64(),
-        bare.took.as_secs_f64() / of.took.as_secs_f64(),
-        of.cpu,
-    );
+impl Series {
+    fn new(name: String) -> Self {
+        Self { name, ratios: Vec::new(), cpu: Vec::new(), fastest: Duration::MAX }
+    }
 }
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -89,9 +110,9 @@ fn memory() -> PathBuf {
     if shm.is_dir() { shm.to_path_buf() } else { std::env::temp_dir() }
 }
 
-fn median(ratios: &mut [f64]) -> f64 {
-    ratios.sort_by(f64::total_cmp);
-    ratios[ratios.len() / 2]
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 /// Bytes that do not compress and do not repeat.
@@ -116,6 +137,13 @@ struct Measured {
     took: Duration,
     /// Processor seconds of all processes that took part.
     cpu: f64,
+}
+
+impl Measured {
+    /// Its rate as a part of that of `bare`.
+    fn ratio(self, bare: Self) -> f64 {
+        bare.took.as_secs_f64() / self.took.as_secs_f64()
+    }
 }
 
 /// Measures `work`, which makes the file `result` of `mib` MiB; the file is then removed.

@@ -4,11 +4,10 @@ use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kift_core::session::{Error, Failure};
 use kift_core::wire::Code;
 
-use super::Verdict;
 use super::args::Output;
 
 /// Standard output and standard error, as the user wants them.
@@ -71,15 +70,14 @@ impl Console {
         if self.terminal { printable(name) } else { name.to_owned() }
     }
 
-    /// A bar for `bytes` bytes, unless nobody watches.
-    pub(super) fn meter(&self, bytes: Option<u64>) -> Meter {
-        let bar = match bytes {
-            _ if self.quiet || !self.watched || self.json => ProgressBar::hidden(),
-            Some(bytes) => ProgressBar::with_draw_target(Some(bytes), ProgressDrawTarget::stderr()).with_style(style(
-                "{bar:30} {percent:>3} %  {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} left  {msg}",
-            )),
-            None => ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
-                .with_style(style("{spinner} {binary_bytes}  {binary_bytes_per_sec}  {msg}")),
+    /// A bar for what is to be moved, unless nobody watches.
+    pub(super) fn meter(&self) -> Meter {
+        let is_hidden = self.quiet || !self.watched || self.json;
+        let bar = if is_hidden {
+            ProgressBar::hidden()
+        } else {
+            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
+                .with_style(style("{spinner} {binary_bytes}  {binary_bytes_per_sec}  {wide_msg}"))
         };
         Meter { bar, started: Instant::now() }
     }
@@ -107,6 +105,24 @@ impl Meter {
         self.bar.inc(n);
     }
 
+    /// `n` more bytes are to go. Without a number, nobody knows how many.
+    pub(super) fn expect(&self, n: Option<u64>) {
+        let Some(n) = n else { return };
+        if self.bar.length().is_none() {
+            self.bar.set_style(style(
+                "{bar:20} {percent:>3} %  {binary_bytes} of {binary_total_bytes}  \
+                 {binary_bytes_per_sec}  {eta} left  {wide_msg}",
+            ));
+            self.bar.set_length(0);
+        }
+        self.bar.inc_length(n);
+    }
+
+    /// `n` of the expected bytes need not go.
+    pub(super) fn unexpect(&self, n: u64) {
+        self.bar.dec_length(n);
+    }
+
     /// What is under way now.
     pub(super) fn show(&self, name: &str) {
         self.bar.set_message(printable(name));
@@ -122,53 +138,6 @@ impl Meter {
         self.bar.finish_and_clear();
         self.started.elapsed()
     }
-}
-
-/// The account of a command that moves files: what it came to, and what the user sees meanwhile.
-#[derive(Debug)]
-pub(super) struct Account<'a> {
-    pub(super) console: &'a Console,
-    pub(super) meter: Meter,
-    /// Files that were moved.
-    pub(super) files: u64,
-    bytes: u64,
-    failed: u64,
-}
-
-impl<'a> Account<'a> {
-    /// Nothing is moved yet, and `failed` things cannot be.
-    pub(super) fn new(console: &'a Console, meter: Meter, failed: u64) -> Self {
-        Self { console, meter, files: 0, bytes: 0, failed }
-    }
-
-    /// A file of `bytes` bytes was moved.
-    pub(super) fn add(&mut self, bytes: u64) {
-        self.files += 1;
-        self.bytes += bytes;
-    }
-
-    /// Something was not; the user is told.
-    pub(super) fn fail(&mut self, message: &str) {
-        self.failed += 1;
-        self.meter.aside(|| self.console.error(format_args!("{message}")));
-    }
-
-    /// Takes the bar away and sums up.
-    pub(super) fn close(&self) -> Verdict {
-        let took = self.meter.finish();
-        self.console.summary(format_args!("{}", tally(self.files, self.bytes, took)));
-        if self.failed == 0 { Verdict::AllDone } else { Verdict::SomeFailed }
-    }
-}
-
-/// `3 files, 1.00 GiB in 2 seconds (512 MiB/s)`.
-fn tally(files: u64, bytes: u64, took: Duration) -> String {
-    let noun = if files == 1 { "file" } else { "files" };
-    let seconds = took.as_secs_f64();
-    let rate = if seconds > 0.0 { bytes as f64 / seconds } else { 0.0 };
-    let time =
-        if seconds < 60.0 { format!("{seconds:.2} s") } else { HumanDuration(took).to_string() };
-    format!("{files} {noun}, {} in {time} ({}/s)", HumanBytes(bytes), HumanBytes(rate as u64))
 }
 
 /// A failure or the end of a session, `said` by somebody, with what the user can do about it in the
@@ -235,12 +204,5 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(printable("a\x1b[2Jb\n\u{9b}é日"), "a?[2Jb??é日");
-    }
-
-    #[test]
-    fn tallies() {
-        let second = Duration::from_secs(1);
-        assert_eq!(tally(1, 1024, second), "1 file, 1.00 KiB in 1.00 s (1.00 KiB/s)");
-        assert_eq!(tally(2, 0, Duration::ZERO), "2 files, 0 B in 0.00 s (0 B/s)");
     }
 }

@@ -5,13 +5,12 @@ mod authorize;
 mod connect;
 mod console;
 mod demo;
-mod get;
 mod key;
 mod manage;
 mod pair;
 mod password;
-mod put;
 mod serve;
+mod transfer;
 mod user;
 
 use std::process::ExitCode;
@@ -45,8 +44,10 @@ pub fn run() -> ExitCode {
     let state = || State::open(place);
     let result = match args.command {
         Command::Serve(serve) => serve::run(&serve, place, &args.output),
-        Command::Put(put) => put::run(&put, place, &console),
-        Command::Get(get) => get::run(&get, place, &console),
+        Command::Put(put) => transfer::put(&put, place, &console),
+        Command::Get(get) => transfer::get(&get, place, &console),
+        Command::Sync(sync) => transfer::sync(&sync, place, &console),
+        Command::Cat(cat) => transfer::cat(&cat, place, &console),
         Command::Ls(ls) => manage::ls(&ls, place, &console),
         Command::Stat(stat) => manage::stat(&stat, place, &console),
         Command::Rm(rm) => manage::rm(&rm, place, &console),

@@ -151,9 +151,9 @@ impl Files for Desk {
     fn handle_event(&mut self, event: Event<'_>) {
         match event {
             Event::Opened(_) => self.is_open = true,
-            Event::Sending { request, modified, .. } => {
+            Event::Sending { request, size, modified, .. } => {
                 if let Some(sink) = self.sink(request) {
-                    sink.set_modified(modified);
+                    sink.begin(size, modified);
                 }
             }
             Event::Entry { entry, .. } => {

@@ -100,6 +100,8 @@ pub struct Upload<'a> {
     pub modified: Option<Timestamp>,
     /// What to do where the name is taken.
     pub conflict: Conflict,
+    /// Whether the server is to look first if it has the file already.
+    pub ask: Ask,
     /// Its contents. Where a read would block, it is tried again later.
     pub source: Box<dyn io::Read>,
 }
@@ -114,6 +116,9 @@ pub struct Client<T: embedded_io::ErrorType = Socket> {
     desk: Desk,
     origin: Clock,
     interrupted: Arc<AtomicBool>,
+    stopped: Arc<AtomicBool>,
+    /// The number of the request that was made last.
+    last: RequestId,
     is_over: bool,
     error: Option<Error>,
 }
@@ -159,6 +164,8 @@ impl<T: Read + Write> Client<T> {
             desk: Desk::new(link),
             origin: Clock::now(),
             interrupted: Arc::default(),
+            stopped: Arc::default(),
+            last: RequestId::default(),
             is_over: false,
             error: None,
         })
@@ -187,6 +194,18 @@ impl<T: Read + Write> Client<T> {
         self.interrupted = flag;
     }
 
+    /// Makes the client stop what is under way as soon as `flag` is set, and as long as it is. The
+    /// session goes on: each request is answered, by [`Code::Cancelled`] where it was not done yet.
+    pub fn stop_by(&mut self, flag: Arc<AtomicBool>) {
+        self.stopped = flag;
+    }
+
+    /// Whether that flag is set, and so nothing further should be begun.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
+    }
+
     /// Calls `f` with the number of bytes of files that went either way, as they go.
     pub fn on_bytes(&mut self, f: impl FnMut(u64) + 'static) {
         self.desk.on_bytes(Box::new(f));
@@ -202,7 +221,10 @@ impl<T: Read + Write> Client<T> {
     ) -> Result<Result<RequestId, Code>, ClientError> {
         loop {
             match self.session.request(request) {
-                Ok(id) => return Ok(Ok(id)),
+                Ok(id) => {
+                    self.last = id;
+                    return Ok(Ok(id));
+                }
                 Err(RequestError::Refused(code)) => return Ok(Err(code)),
                 Err(RequestError::Over) if self.is_over => return Err(self.how_it_ended()),
                 // Why it is over is known when its last bytes are out.
@@ -222,7 +244,7 @@ impl<T: Read + Write> Client<T> {
             size: upload.size,
             modified: upload.modified,
             conflict: upload.conflict,
-            ask: Ask::Now,
+            ask: upload.ask,
         };
         // The request is taken only when the source before was read to its end.
         let id = match self.request(&Request::Put(put))? {
@@ -352,6 +374,9 @@ impl<T: Read + Write> Client<T> {
         if self.interrupted.load(Ordering::Relaxed) {
             self.session.abort(Code::Cancelled);
         }
+        if self.is_stopped() {
+            self.stop_all();
+        }
         if let Step::Closed(result) =
             self.driver.step(&mut self.session, &mut self.desk, since(self.origin))
         {
@@ -362,6 +387,16 @@ impl<T: Read + Write> Client<T> {
             }
         }
         Ok(())
+    }
+
+    /// Stops every request that is open. One that is stopped already stays so, and one whose stop does
+    /// not fit now has its turn at the next step.
+    fn stop_all(&mut self) {
+        let last = self.last.0;
+        let open = u32::try_from(self.session.requests_open()).unwrap_or(u32::MAX);
+        for number in last.saturating_sub(open)..last {
+            let _ = self.session.stop(RequestId(number + 1));
+        }
     }
 
     fn how_it_ended(&self) -> ClientError {

@@ -13,8 +13,8 @@ const SUFFIX_MAX: u32 = 10_000;
 
 /// Takes the bytes of one file. Dropped before [`commit`](Self::commit) it leaves nothing behind.
 pub trait Sink {
-    /// The time of last modification that the file is to have.
-    fn set_modified(&mut self, modified: Option<Timestamp>);
+    /// `size` bytes are coming, of a file that is to have this time of last modification.
+    fn begin(&mut self, size: u64, modified: Option<Timestamp>);
 
     /// Takes the next bytes.
     ///
@@ -81,7 +81,7 @@ fn directory_of(target: &Path) -> &Path {
 }
 
 impl Sink for FileSink {
-    fn set_modified(&mut self, modified: Option<Timestamp>) {
+    fn begin(&mut self, _size: u64, modified: Option<Timestamp>) {
         self.modified = modified;
     }
 
@@ -152,7 +152,7 @@ pub(crate) fn timestamp(time: SystemTime) -> Option<Timestamp> {
 pub struct Pipe<W>(pub W);
 
 impl<W: Write> Sink for Pipe<W> {
-    fn set_modified(&mut self, _modified: Option<Timestamp>) {}
+    fn begin(&mut self, _size: u64, _modified: Option<Timestamp>) {}
 
     fn write(&mut self, data: &[u8]) -> io::Result<()> {
         self.0.write_all(data)

@@ -15,7 +15,7 @@ pub(in crate::cli) use files::{Df, Ls, Mkdir, Mv, Rm, Stat};
 pub(in crate::cli) use link::{Link, ServerKey};
 pub(in crate::cli) use people::{Authorize, Key, Pair, PasswordSource, User};
 pub(in crate::cli) use serve::{Sandbox, Serve};
-pub(in crate::cli) use transfer::{Get, Put};
+pub(in crate::cli) use transfer::{Cat, Get, Put, Sync};
 
 /// Move files between machines, whole or not at all.
 ///
@@ -56,6 +56,10 @@ pub(in crate::cli) enum Command {
     Put(Put),
     /// Fetch files
     Get(Get),
+    /// Make a directory like another one, one of them on a server
+    Sync(Sync),
+    /// Show files on standard output, byte by byte as they are
+    Cat(Cat),
     /// List a directory
     Ls(Ls),
     /// Show size, time and, if asked, BLAKE3 of a file

@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 
+use anyhow::Result;
 use clap::ValueEnum;
 use kift_core::wire::Conflict;
 
 use super::Link;
+use crate::cli::transfer::{Filter, Skip};
+use crate::remote::Remote;
 
 /// What to do where a name is taken.
 #[derive(Debug, Clone, Copy, Default, ValueEnum)]
@@ -29,6 +32,54 @@ impl From<OnConflict> for Conflict {
     }
 }
 
+/// What of a directory is moved.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Filters {
+    /// Of what is in directories, move only files that fit: a pattern of names, such as *.log, or with
+    /// a slash in it of paths from the top. May be given several times
+    #[arg(long, value_name = "PATTERN")]
+    include: Vec<String>,
+    /// Leave out what fits, though it is included; with a slash at its end, directories alone
+    #[arg(long, value_name = "PATTERN")]
+    exclude: Vec<String>,
+}
+
+impl Filters {
+    pub(in crate::cli) fn filter(&self) -> Result<Filter> {
+        Filter::new(&self.include, &self.exclude)
+    }
+}
+
+/// What is moved, and what need not be.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Selection {
+    #[command(flatten)]
+    filters: Filters,
+    /// Do not move a file that is there with the same size and time of last modification
+    #[arg(long)]
+    skip_unchanged: bool,
+    /// Do not move a file that is there with the same size and BLAKE3: both ends read theirs
+    #[arg(long)]
+    checksum: bool,
+    /// Only say what would be done
+    #[arg(short = 'n', long)]
+    pub(in crate::cli) dry_run: bool,
+}
+
+impl Selection {
+    pub(in crate::cli) fn filter(&self) -> Result<Filter> {
+        self.filters.filter()
+    }
+
+    pub(in crate::cli) fn skip(&self) -> Skip {
+        match (self.checksum, self.skip_unchanged) {
+            (true, _) => Skip::Checksum,
+            (false, true) => Skip::Time,
+            (false, false) => Skip::Never,
+        }
+    }
+}
+
 /// Send files.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Put {
@@ -47,6 +98,8 @@ pub(in crate::cli) struct Put {
     #[arg(long)]
     pub(in crate::cli) name: Option<String>,
     #[command(flatten)]
+    pub(in crate::cli) selection: Selection,
+    #[command(flatten)]
     pub(in crate::cli) link: Link,
 }
 
@@ -63,6 +116,41 @@ pub(in crate::cli) struct Get {
     /// What to do where a name is taken here
     #[arg(long, value_enum, default_value_t)]
     pub(in crate::cli) on_conflict: OnConflict,
+    #[command(flatten)]
+    pub(in crate::cli) selection: Selection,
+    #[command(flatten)]
+    pub(in crate::cli) link: Link,
+}
+
+/// Make a directory like another one.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Sync {
+    /// The directory with the files: here, or on a server
+    pub(in crate::cli) source: String,
+    /// The directory that is to have them too, on a server where the other one is here. It is made if
+    /// need be
+    pub(in crate::cli) destination: String,
+    /// Remove what only the destination has. Nothing is removed where anything failed
+    #[arg(long)]
+    pub(in crate::cli) delete: bool,
+    #[command(flatten)]
+    pub(in crate::cli) filters: Filters,
+    /// Compare files of the same size by BLAKE3, and not by time: both ends read theirs
+    #[arg(long)]
+    pub(in crate::cli) checksum: bool,
+    /// Only say what would be done
+    #[arg(short = 'n', long)]
+    pub(in crate::cli) dry_run: bool,
+    #[command(flatten)]
+    pub(in crate::cli) link: Link,
+}
+
+/// Show files.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Cat {
+    /// What to show, all on one server
+    #[arg(required = true, value_name = "REMOTE/PATH")]
+    pub(in crate::cli) remotes: Vec<Remote>,
     #[command(flatten)]
     pub(in crate::cli) link: Link,
 }
