@@ -101,7 +101,7 @@ pub trait Store: Files {
     /// The reason of the refusal.
     fn open(&mut self, request: RequestId, path: Path<'_>) -> Outcome<Meta>;
 
-    /// Closes the source that [`open`](Self::open) opened.
+    /// Closes the source that [`open`](Self::open) or one of its kind opened.
     fn close(&mut self, request: RequestId);
 
     /// What is at `path`, which may be the root.
@@ -166,6 +166,28 @@ pub trait Store: Files {
     /// [`Code::LoginFailed`], the same for an unknown user and a wrong password.
     fn login(&mut self, request: RequestId, user: &str, password: &Password<'_>) -> Outcome<()> {
         let _ = (request, user, password);
+        Poll::Ready(Err(Code::Unsupported))
+    }
+
+    /// Opens, as the source of [`read`](Files::read), a text that says what the application is
+    /// doing. Its size is that of [`Meta`] and does not change any more.
+    ///
+    /// # Errors
+    /// The reason of the refusal.
+    #[cfg(feature = "host")]
+    fn open_status(&mut self, request: RequestId) -> Outcome<Meta> {
+        let _ = request;
+        Poll::Ready(Err(Code::Unsupported))
+    }
+
+    /// The application is to end, gracefully, and the peer is told that it will: so this only takes
+    /// note of it.
+    ///
+    /// # Errors
+    /// The reason of the refusal.
+    #[cfg(feature = "host")]
+    fn shut_down(&mut self, request: RequestId) -> Outcome<()> {
+        let _ = request;
         Poll::Ready(Err(Code::Unsupported))
     }
 }

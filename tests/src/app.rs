@@ -85,6 +85,10 @@ pub enum Job {
     Space,
     /// Ends the session.
     Goodbye,
+    /// Asks what the responder is doing.
+    Status,
+    /// Asks the responder's application to end.
+    Shutdown,
     /// Says who asks.
     Login {
         /// As whom.
@@ -201,6 +205,8 @@ impl Job {
             Self::MakeDirectory { path } => Request::MakeDirectory { path },
             Self::Space => Request::Space,
             Self::Goodbye => Request::Goodbye,
+            Self::Status => Request::Status,
+            Self::Shutdown => Request::Shutdown,
             Self::Login { user, password } => {
                 Request::Login { user, password: Password::new(password).expect("a password") }
             }

@@ -1,5 +1,7 @@
 //! A store in memory that checks how it is used and fails when it is told to.
 
+mod faults;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::Poll;
 
@@ -11,6 +13,7 @@ use kift_core::wire::{
 };
 
 use crate::busy::Busy;
+pub use faults::{Faults, Record};
 
 /// A stored file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,40 +22,6 @@ pub struct File {
     pub data: Vec<u8>,
     /// Its time of last modification.
     pub modified: Option<Timestamp>,
-}
-
-/// What goes wrong, by path.
-#[derive(Debug, Clone, Default)]
-pub struct Faults {
-    /// `begin` is refused.
-    pub begin: BTreeMap<String, Code>,
-    /// The nth write, counted from 0, fails.
-    pub write: BTreeMap<String, (usize, Code)>,
-    /// `commit` fails.
-    pub commit: BTreeMap<String, Code>,
-    /// Reading from this byte on fails.
-    pub read: BTreeMap<String, (u64, Code)>,
-    /// The file turns out to end here, although `open` says more.
-    pub shrink: BTreeMap<String, u64>,
-    /// Reading the directory fails after this many entries.
-    pub directory: BTreeMap<String, (usize, Code)>,
-}
-
-/// How often what was done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Record {
-    /// Uploads begun.
-    pub begun: usize,
-    /// Uploads committed, and commits that failed.
-    pub committed: usize,
-    /// Uploads aborted after they were begun.
-    pub aborted: usize,
-    /// Sources opened.
-    pub opened: usize,
-    /// Sources closed.
-    pub closed: usize,
-    /// Bytes read.
-    pub read: u64,
 }
 
 /// The one thing that may be open.
@@ -98,6 +67,10 @@ pub struct Memory {
     pub users: BTreeMap<String, String>,
     /// The users that tried, and whether they might.
     pub logins: Vec<(String, bool)>,
+    /// What it says that it is doing, where it says so.
+    pub status: Option<String>,
+    /// Whether it was asked to end, where that may be asked.
+    pub ending: Option<bool>,
     open: Open,
 }
 
@@ -116,6 +89,8 @@ impl Default for Memory {
             considers: false,
             users: BTreeMap::new(),
             logins: Vec::new(),
+            status: None,
+            ending: None,
             open: Open::Nothing,
         }
     }
@@ -495,5 +470,28 @@ impl Store for Memory {
         let good = self.users.get(user).is_some_and(|known| known == password.as_str());
         self.logins.push((user.to_owned(), good));
         Poll::Ready(if good { Ok(()) } else { Err(Code::LoginFailed) })
+    }
+
+    fn open_status(&mut self, request: RequestId) -> Outcome<Meta> {
+        self.assert_free();
+        if self.busy.is_pending(&format!("open status {request}")) {
+            return Poll::Pending;
+        }
+        let Some(status) = &self.status else { return Poll::Ready(Err(Code::Unsupported)) };
+        let data = status.clone().into_bytes();
+        let meta = Meta { kind: EntryKind::File, size: data.len() as u64, modified: None };
+        self.record.opened += 1;
+        self.open = Open::Source { id: request, path: String::new(), data, at: None };
+        Poll::Ready(Ok(meta))
+    }
+
+    fn shut_down(&mut self, request: RequestId) -> Outcome<()> {
+        self.assert_free();
+        if self.busy.is_pending(&format!("shut down {request}")) {
+            return Poll::Pending;
+        }
+        let Some(ending) = &mut self.ending else { return Poll::Ready(Err(Code::Unsupported)) };
+        *ending = true;
+        Poll::Ready(Ok(()))
     }
 }

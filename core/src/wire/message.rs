@@ -1,8 +1,8 @@
 //! The payloads of control frames. `core/PROTOCOL.md`, sections 4 and 5.
 //!
 //! Each is one postcard-encoded value. A published variant never changes: a new field means a new
-//! variant at the end. Numbers of requests that are reserved for later (resume, stripes, tickets)
-//! lie above the known ones, so that whoever meets one today answers `Unsupported`.
+//! variant at the end. What only hosts ask of each other lies above the rest and is compiled in by the
+//! feature `host`, so that a device that meets it answers `Unsupported`.
 
 use core::fmt;
 
@@ -205,7 +205,16 @@ pub enum Request<'a> {
         #[serde(borrow)]
         password: Password<'a>,
     },
+    /// What the responder is doing: `Sending`, a text of lines, then one close.
+    #[cfg(feature = "host")]
+    Status,
+    /// The responder's program is to end, gracefully. Answer: `Done`.
+    #[cfg(feature = "host")]
+    Shutdown,
 }
+
+/// How many requests are known.
+const REQUESTS: u8 = if cfg!(feature = "host") { 12 } else { 10 };
 
 impl<'a> Request<'a> {
     /// The paths that the request names, the root where it names fewer than two.
@@ -233,6 +242,8 @@ impl<'a> Request<'a> {
             }
             Self::Login { user, .. } if !is_user_name(user) => return Err(Code::BadName),
             Self::Space | Self::Goodbye | Self::Login { .. } => Path::ROOT,
+            #[cfg(feature = "host")]
+            Self::Status | Self::Shutdown => Path::ROOT,
         };
         Ok([path, Path::ROOT])
     }
@@ -422,7 +433,7 @@ macro_rules! message {
     };
 }
 
-message!(Request<'a>, 10);
+message!(Request<'a>, REQUESTS);
 message!(Answer, 9);
 message!(Close, 2);
 message!(Signal, 5);

@@ -75,6 +75,8 @@ impl<'a> Message<'a> {
                 Request::Space => ("5.2", 7, "Space"),
                 Request::Goodbye => ("5.2", 8, "Goodbye"),
                 Request::Login { .. } => ("5.2", 9, "Login"),
+                Request::Status => ("5.2", 10, "Status"),
+                Request::Shutdown => ("5.2", 11, "Shutdown"),
             },
             Self::Answer(answer) => match answer {
                 Answer::Failed(_) => ("5.3", 0, "Failed"),
@@ -192,6 +194,8 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
         ("request.login", request(login("anna", "correct horse"))),
         ("request.login.key-alone", request(login("a", ""))),
         ("request.login.longest", request(login(LONGEST_USER, LONGEST_PASSWORD))),
+        ("request.status", request(Request::Status)),
+        ("request.shutdown", request(Request::Shutdown)),
         ("answer.failed", answer(Answer::Failed(Code::NotFound))),
         ("answer.failed.newer", answer(Answer::Failed(Code::Unknown(200)))),
         ("answer.done", answer(Answer::Done)),

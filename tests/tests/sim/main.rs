@@ -21,6 +21,7 @@ mod round_trip;
 mod sealed;
 mod simple;
 mod snow;
+mod status;
 mod stop;
 
 /// Links are plain here. `sim_sealed` runs the same scenarios over sealed ones.

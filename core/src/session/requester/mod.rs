@@ -528,5 +528,9 @@ fn expectation(request: &Request<'_>) -> Expect {
         | Request::Login { .. } => Expect::Done,
         Request::Space => Expect::Space,
         Request::Goodbye => Expect::Goodbye,
+        #[cfg(feature = "host")]
+        Request::Status => Expect::Sending { first: 0, count: None },
+        #[cfg(feature = "host")]
+        Request::Shutdown => Expect::Done,
     }
 }

@@ -81,6 +81,17 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
             Request::Login { user, password } => {
                 port.login(id, user, &password).map_ok(|()| Answer::Done)
             }
+            #[cfg(feature = "host")]
+            Request::Status => match port.open_status(id) {
+                Poll::Ready(Ok(meta)) => {
+                    self.link.pop();
+                    self.start_sending(id, meta, 0, None);
+                    return Poll::Ready(());
+                }
+                other => other.map_ok(|_| Answer::Done),
+            },
+            #[cfg(feature = "host")]
+            Request::Shutdown => port.shut_down(id).map_ok(|()| Answer::Done),
             // It was answered when it came.
             Request::Goodbye => Poll::Ready(Ok(Answer::Done)),
         };
