@@ -24,7 +24,7 @@ pub const BUFFER_LEN: usize = 256 * 1024;
 
 /// Bytes that must move within a minute, while something is under way: half of what the slowest of
 /// serial lines carry that are still in use, at 4800 baud.
-const STALL_LEN: u32 = 16 * 1024;
+pub(crate) const STALL_LEN: u32 = 16 * 1024;
 
 /// What a host offers its peers.
 #[must_use]

@@ -38,13 +38,25 @@ impl fmt::Display for Strength {
     }
 }
 
-/// Leaves this thread, and those that it starts, nothing but the directory `root`, and `state` where
-/// there is one.
+/// What is left to a server.
+#[derive(Debug, Clone, Copy)]
+pub struct Room<'a> {
+    /// The served directory.
+    pub root: &'a Path,
+    /// Which is not to be written to.
+    pub read_only: bool,
+    /// The directory of its keys and users.
+    pub state: Option<&'a Path>,
+    /// The directory of the file with its port, which it is to look at and to remove.
+    pub port_file: Option<&'a Path>,
+}
+
+/// Leaves this thread, and those that it starts, nothing but `room`.
 ///
 /// # Errors
 /// A directory cannot be opened, or the kernel refuses what it said it can do.
-pub fn enter(root: &Path, read_only: bool, state: Option<&Path>) -> anyhow::Result<Strength> {
-    let served = if read_only { reading() } else { reading() | writing() };
+pub fn enter(room: &Room<'_>) -> anyhow::Result<Strength> {
+    let served = if room.read_only { reading() } else { reading() | writing() };
     let kept = reading() | writing();
     let rights = AccessFs::from_all(RIGHTS);
     let ruleset = Ruleset::default()
@@ -52,11 +64,14 @@ pub fn enter(root: &Path, read_only: bool, state: Option<&Path>) -> anyhow::Resu
         .handle_access(AccessNet::from_all(RIGHTS))?
         .scope(Scope::from_all(RIGHTS))?
         .create()?
-        .add_rule(PathBeneath::new(PathFd::new(root)?, served))?;
-    let ruleset = match state {
-        Some(state) => ruleset.add_rule(PathBeneath::new(PathFd::new(state)?, kept))?,
-        None => ruleset,
-    };
+        .add_rule(PathBeneath::new(PathFd::new(room.root)?, served))?;
+    let others = [(room.state, kept), (room.port_file, AccessFs::RemoveFile.into())];
+    let mut ruleset = ruleset;
+    for (directory, rights) in others {
+        if let Some(directory) = directory {
+            ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(directory)?, rights))?;
+        }
+    }
     let status = ruleset.restrict_self()?;
     Ok(match status.ruleset {
         RulesetStatus::FullyEnforced => Strength::Full,
@@ -118,7 +133,9 @@ mod tests {
         assert!(fs::read("/etc/passwd").is_ok());
         assert!(Command::new("/bin/true").status().is_ok());
 
-        let strength = enter(&served, false, Some(&state)).unwrap();
+        let strength =
+            enter(&Room { root: &served, read_only: false, state: Some(&state), port_file: None })
+                .unwrap();
         assert_ne!(strength, Strength::None, "this kernel has no Landlock");
 
         for dir in [&served, &state] {

@@ -168,7 +168,8 @@ impl Server {
     /// Where it does not come up.
     #[track_caller]
     pub fn restart(&mut self) {
-        fs::remove_file(self.place.path().join("port")).expect("it has listened before");
+        // One that was killed left it.
+        let _ = fs::remove_file(self.place.path().join("port"));
         self.child = spawn(&self.line, self.place.path());
         self.port = self.wait_for_port();
     }

@@ -17,7 +17,7 @@ use crate::state::State;
 const GROUPS: usize = 4;
 const GROUP_LEN: usize = 5;
 
-/// Where there is no user, makes one who may read and write everything, by this machine's own key
+/// Where there is no user, makes one who may do everything, as whose server it is, by this machine's own key
 /// and by a new password. Gives name and password, to be shown once.
 ///
 /// # Errors
@@ -35,7 +35,7 @@ pub fn first_user(state: &State) -> Result<Option<(String, Zeroizing<String>)>> 
         return Ok(None);
     }
     let name = login_name();
-    let options = Options { rights: Some(Rights::READ_WRITE), ..Options::default() };
+    let options = Options { rights: Some(Rights::ALL), ..Options::default() };
     // The key first: without its user it lets nobody in.
     let key = AuthorizedKey { user: name.clone(), key: *key.public(), options: Options::default() };
     keys::add(&locked, &key)?;
@@ -88,7 +88,7 @@ mod tests {
         let accounts = Accounts::open(state.clone()).unwrap();
         let (ours, here) = (*state.key().unwrap().unwrap().public(), IpAddr::from([127, 0, 0, 1]));
         let Ok(Entry::User(grant)) = accounts.admit(&ours, here) else { panic!("not by key") };
-        assert_eq!((grant.user, grant.rights), (name.clone(), Rights::READ_WRITE));
+        assert_eq!((grant.user, grant.rights), (name.clone(), Rights::ALL));
         assert_eq!(grant.home, "");
         let stranger = kift_core::secure::PublicKey([7; 32]);
         assert!(accounts.verify(&stranger, here, &name, &password).is_ok());

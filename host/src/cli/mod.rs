@@ -7,6 +7,7 @@ mod console;
 mod demo;
 mod key;
 mod manage;
+mod manage_server;
 mod pair;
 mod password;
 mod serve;
@@ -54,6 +55,8 @@ pub fn run() -> ExitCode {
         Command::Mv(mv) => manage::mv(&mv, place, &console),
         Command::Mkdir(mkdir) => manage::mkdir(&mkdir, place, &console),
         Command::Df(df) => manage::df(&df, place, &console),
+        Command::Status(status) => manage_server::status(&status, place, &console),
+        Command::Stop(stop) => manage_server::stop(&stop, place, &console),
         Command::Key(key) => state().and_then(|state| key::run(&key, &state, &console)),
         Command::User(user) => state().and_then(|state| user::run(&user, &state, &console)),
         Command::Authorize(authorize) => {

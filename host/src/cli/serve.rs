@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -18,38 +18,43 @@ use tracing_subscriber::EnvFilter;
 use zeroize::Zeroizing;
 
 use super::Verdict;
-use super::args::{Output, Sandbox, Serve};
+use super::args::{Listen, LogFormat, Output, Sandbox, Serve};
 use crate::access::{Accounts, first_user};
 use crate::net::DEFAULT_PORT;
-use crate::sandbox::{self, Strength};
-use crate::server::{Entrance, Server, Settings, Stop};
+use crate::sandbox::{self, Room, Strength};
+use crate::server::{Entrance, Limits, Live, Server, Settings, Stop};
 use crate::state::State;
 use crate::store::{Options, Root};
 
 pub(super) fn run(serve: &Serve, place: Option<&Path>, output: &Output) -> Result<Verdict> {
-    log_to_standard_error(output);
+    log_to_standard_error(output, serve.log_format);
     let options = Options { read_only: serve.read_only, allow_hardlinks: serve.allow_hardlinks };
     let root = Root::open(&serve.dir, options)?;
     let door = Door::open(serve, place, &root)?;
     let settings = Settings {
         entrance: door.entrance(),
-        sessions_max: serve.max_sessions,
-        grace: Duration::from_secs(serve.grace),
+        limits: Live::new(Limits {
+            sessions_max: serve.max_sessions,
+            grace: Duration::from_secs(serve.grace),
+            ..Limits::default()
+        }),
+        plain_admin: serve.plain_admin,
     };
-    let server = bind(serve, &root, &settings)?;
+    let mut server = bind(serve, &root, &settings)?;
     let address = server.local_address()?;
+    if let Some(address) = serve.metrics {
+        let listener = TcpListener::bind(address);
+        let told = listener.and_then(|listener| server.tell_metrics_on(listener));
+        told.with_context(|| format!("cannot tell metrics on {address}"))?;
+    }
     // Before anybody can know that there is somebody to be stopped.
     let signals = Signals::new([SIGINT, SIGTERM]).context("cannot watch for signals")?;
     greet(serve, &root, address, &door);
-    if let Some(file) = &serve.port_file {
-        write_port(file, address.port())
-            .with_context(|| format!("cannot write the port to {}", file.display()))?;
-    }
-    enter_sandbox(serve, &root, door.state()).inspect_err(|_| {
-        let _ = serve.port_file.as_ref().map(fs::remove_file);
-    })?;
+    let _port_file = serve.port_file.as_deref().map(|file| PortFile::write(file, address.port()));
+    let _port_file = _port_file.transpose()?;
+    enter_sandbox(serve, &root, door.state())?;
     stop_on_signals(signals, server.stop()).context("cannot watch for signals")?;
-    server.serve().context("cannot wait for connections")?;
+    server.serve(|| {}).context("cannot wait for connections")?;
     Ok(Verdict::AllDone)
 }
 
@@ -110,13 +115,16 @@ fn bind(serve: &Serve, root: &Arc<Root>, settings: &Settings) -> Result<Server> 
         Server::bind(address, Arc::clone(root), settings.clone())
             .with_context(|| format!("cannot listen on {address}"))
     };
-    let any_v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, DEFAULT_PORT));
-    let any_v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, DEFAULT_PORT));
+    // An IPv6 socket takes IPv4 too; some systems have no IPv6.
+    let everywhere = |port| {
+        let any_v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+        at(any_v6).or_else(|_| at(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))))
+    };
     match serve.listen {
-        Some(address) => at(address),
+        Some(Listen::At(address)) => at(address),
+        Some(Listen::Everywhere(port)) => everywhere(port),
         None if serve.plain => at(SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT))),
-        // Which takes IPv4 too; some systems have no IPv6.
-        None => at(any_v6).or_else(|_| at(any_v4)),
+        None => everywhere(DEFAULT_PORT),
     }
 }
 
@@ -124,8 +132,10 @@ fn enter_sandbox(serve: &Serve, root: &Root, state: Option<&Path>) -> Result<()>
     if serve.sandbox == Sandbox::Off {
         return Ok(());
     }
-    let strength = sandbox::enter(root.path(), serve.read_only, state)
-        .context("cannot enter the sandbox (--sandbox off does without)")?;
+    let port_file = serve.port_file.as_deref().map(directory_of);
+    let strength =
+        sandbox::enter(&Room { root: root.path(), read_only: serve.read_only, state, port_file })
+            .context("cannot enter the sandbox (--sandbox off does without)")?;
     if strength == Strength::Full {
         debug!("the sandbox is {strength}");
     } else if serve.sandbox == Sandbox::Require {
@@ -148,7 +158,7 @@ fn stop_on_signals(mut signals: Signals, stop: Stop) -> io::Result<()> {
     Ok(())
 }
 
-fn log_to_standard_error(output: &Output) {
+fn log_to_standard_error(output: &Output, format: LogFormat) {
     let level = match (output.quiet, output.verbose) {
         (true, _) => "warn",
         (false, 0) => "info",
@@ -156,24 +166,56 @@ fn log_to_standard_error(output: &Output) {
         (false, _) => "trace",
     };
     let filter = EnvFilter::try_from_env("KIFT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
-        .with_target(false)
-        .init();
+        .with_target(false);
+    match format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
 }
 
-/// A reader sees the whole port or no file.
-fn write_port(file: &Path, port: u16) -> io::Result<()> {
-    let directory = match file.parent() {
+/// A file with the port in it, which goes when the server does.
+struct PortFile<'a> {
+    path: &'a Path,
+    text: String,
+}
+
+impl<'a> PortFile<'a> {
+    /// A reader sees the whole port or no file; one that a killed server left gives way.
+    fn write(path: &'a Path, port: u16) -> Result<Self> {
+        let text = format!("{port}\n");
+        let write = || {
+            let mut partial = tempfile::NamedTempFile::new_in(directory_of(path))?;
+            partial.write_all(text.as_bytes())?;
+            partial.persist(path)?;
+            io::Result::Ok(())
+        };
+        write().with_context(|| format!("cannot write the port to {}", path.display()))?;
+        Ok(Self { path, text })
+    }
+}
+
+impl Drop for PortFile<'_> {
+    fn drop(&mut self) {
+        // It may be another server's by now. The sandbox lets nobody read it, but lets us remove it.
+        if fs::read_to_string(self.path).is_ok_and(|text| text != self.text) {
+            return;
+        }
+        if let Err(error) = fs::remove_file(self.path) {
+            debug!(%error, file = ?self.path, "cannot remove the file with the port");
+        }
+    }
+}
+
+/// The directory in which a file lies.
+fn directory_of(file: &Path) -> &Path {
+    match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    };
-    let mut partial = tempfile::NamedTempFile::new_in(directory)?;
-    writeln!(partial, "{port}")?;
-    partial.persist(file)?;
-    Ok(())
+    }
 }
 
 /// Says where the server listens and what a client types.

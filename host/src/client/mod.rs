@@ -4,6 +4,7 @@ mod desk;
 mod link;
 mod sink;
 mod source;
+mod status;
 
 use std::fmt;
 use std::io;

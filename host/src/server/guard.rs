@@ -5,30 +5,36 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
-use std::time::{Duration, Instant as Clock};
+use std::time::Instant as Clock;
 
 use kift_core::secure::{Peer, PublicKey, Token};
 use kift_core::session::Event;
 use kift_core::storage::{Files, Outcome, Page, RequestId, Store};
-use kift_core::wire::{Code, Conflict, Digest, Meta, Password, Path, Put, Space};
+use kift_core::wire::{Code, Conflict, Digest, EntryKind, Meta, Password, Path, Put, Space};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
+use super::House;
+use super::limits::Limits;
+use super::registry::{Activity, What};
 use crate::access::{Accounts, Entry, Grant, Rights};
 use crate::net::TICK;
-use crate::store::{Background, Bounds, Root, Session};
-
-/// How long a peer may be here before it has logged in.
-const LOGIN_MAX: Duration = Duration::from_secs(30);
-
-/// Wrong passwords after which a link is closed.
-const FAILURES_MAX: u32 = 3;
+use crate::store::{Background, Bounds, Session};
 
 /// One peer, and what it may do.
 #[derive(Debug)]
 pub(super) struct Guard {
-    root: Arc<Root>,
+    house: Arc<House>,
+    /// As they were when the peer came.
+    limits: Arc<Limits>,
+    activity: Activity,
+    /// The request that was last asked what is at a path: if it opens that file, it does so for the
+    /// BLAKE3.
+    looked: RequestId,
+    /// What is open, if it is not the store's.
+    status: Option<Vec<u8>>,
     address: SocketAddr,
     /// None on a plain link, where everybody may do everything.
     accounts: Option<Arc<Accounts>>,
@@ -62,17 +68,21 @@ impl Guard {
     /// For the peer at `address`, whose link has `token` for pairing. Without `accounts` it may do
     /// what it likes.
     pub(super) fn new(
-        root: Arc<Root>,
+        house: Arc<House>,
         address: SocketAddr,
         accounts: Option<Arc<Accounts>>,
         token: Option<Token>,
     ) -> Self {
         let inside = accounts.is_none().then(|| Inside {
             grant: None,
-            store: Session::new(Arc::clone(&root), address.to_string()),
+            store: Session::new(Arc::clone(&house.root), address.to_string()),
         });
         Self {
-            root,
+            limits: house.settings.limits.get(),
+            activity: house.registry.enter(address),
+            looked: RequestId::default(),
+            status: None,
+            house,
             address,
             accounts,
             token,
@@ -94,12 +104,12 @@ impl Guard {
     /// Why the peer must leave, if it must.
     pub(super) fn verdict(&self) -> Option<Code> {
         match (&self.inside, &self.accounts) {
-            _ if self.failures >= FAILURES_MAX => Some(Code::LoginFailed),
+            _ if self.failures >= self.limits.password_tries => Some(Code::LoginFailed),
             (Some(Inside { grant: Some(grant), .. }), Some(accounts)) if !accounts.still(grant) => {
                 warn!(peer = %self.name(), "what this user may do was changed or has expired");
                 Some(Code::Denied)
             }
-            (None, _) if self.key.is_some() && self.since.elapsed() >= LOGIN_MAX => {
+            (None, _) if self.key.is_some() && self.since.elapsed() >= self.limits.login => {
                 Some(Code::TimedOut)
             }
             _ => None,
@@ -117,13 +127,14 @@ impl Guard {
     /// Opens a user's home.
     fn let_in(&mut self, grant: Grant, how: &str) -> Result<(), Code> {
         let bounds = Bounds { quota: grant.quota, largest: grant.largest };
-        let home = self.root.home(&grant.home, bounds).inspect_err(|code| {
+        let home = self.house.root.home(&grant.home, bounds).inspect_err(|code| {
             let (user, home) = (&grant.user, &grant.home);
             warn!(peer = %self.address, user, home, %code, "cannot open the home");
         })?;
         let name = format!("{}@{}", grant.user, self.address);
         let fingerprint = self.key.map(|key| key.fingerprint());
         info!(peer = name, key = ?fingerprint, rights = %grant.rights, home = grant.home, "logged in by {how}");
+        self.activity.logged_in(&grant.user);
         self.inside = Some(Inside { grant: Some(grant), store: Session::new(home, name) });
         Ok(())
     }
@@ -133,6 +144,7 @@ impl Guard {
         self.may_login = false;
         let inside = self.inside.as_mut().ok_or(Code::LoginRequired)?;
         if !inside.may(needed) {
+            self.activity.totals().refused("rights");
             warn!(peer = inside.store.peer(), %needed, "refused: this user may not do that");
             return Err(Code::Denied);
         }
@@ -144,7 +156,26 @@ impl Guard {
         self.inside.as_mut().map(|inside| &mut inside.store).ok_or(Code::Internal)
     }
 
+    /// Whether the peer may manage the server. Who may do everything with files may not yet do that.
+    fn manage(&mut self) -> Result<(), Code> {
+        self.store(Rights::ADMIN)?;
+        if self.accounts.is_none() && !self.house.settings.plain_admin {
+            warn!(peer = self.name(), "refused: nobody manages this server over a plain link");
+            self.activity.totals().refused("rights");
+            return Err(Code::Denied);
+        }
+        Ok(())
+    }
+
+    /// Tells the registry what begins.
+    fn begins(&mut self, what: What, path: Path<'_>, total: Option<u64>) {
+        if let Some(inside) = &self.inside {
+            self.activity.begin(what, &inside.store.within(path), total);
+        }
+    }
+
     fn failed(&mut self, user: &str) -> Code {
+        self.activity.totals().logins_failed.add(1);
         self.failures += 1;
         warn!(peer = %self.address, user, failures = self.failures, "login failed");
         Code::LoginFailed
@@ -174,18 +205,39 @@ macro_rules! ready {
 
 impl Files for Guard {
     fn read(&mut self, request: RequestId, at: u64, buf: &mut [u8]) -> Outcome<usize> {
-        ready!(self.begun()).read(request, at, buf)
+        if let Some(status) = &self.status {
+            let rest = status.get(at as usize..).unwrap_or_default();
+            let n = rest.len().min(buf.len());
+            buf[..n].copy_from_slice(&rest[..n]);
+            return Poll::Ready(Ok(n));
+        }
+        let outcome = ready!(self.begun()).read(request, at, buf);
+        if let Poll::Ready(Ok(n)) = outcome {
+            self.activity.moved(n);
+        }
+        outcome
     }
 
     fn write(&mut self, request: RequestId, at: u64, data: &[u8]) -> Outcome<()> {
-        ready!(self.begun()).write(request, at, data)
+        let outcome = ready!(self.begun()).write(request, at, data);
+        if let Poll::Ready(Ok(())) = outcome {
+            self.activity.moved(data.len());
+        }
+        outcome
     }
 
     fn commit(&mut self, request: RequestId, size: u64, root: Digest) -> Outcome<u32> {
-        ready!(self.begun()).commit(request, size, root)
+        let outcome = ready!(self.begun()).commit(request, size, root);
+        match outcome {
+            Poll::Ready(Ok(_)) => self.activity.stored(),
+            Poll::Ready(Err(_)) => self.activity.over(),
+            Poll::Pending => {}
+        }
+        outcome
     }
 
     fn abort(&mut self, request: RequestId) {
+        self.activity.over();
         if let Ok(store) = self.begun() {
             store.abort(request);
         }
@@ -205,6 +257,7 @@ impl Files for Guard {
             Ok(Entry::User(grant)) => self.let_in(grant, how),
             Ok(Entry::Guest) => Ok(()),
             Err(code) => {
+                self.activity.totals().refused("key");
                 warn!(peer = %self.address, key = %peer.key.fingerprint(), %code, "refused: this key is nobody's");
                 Err(code)
             }
@@ -237,7 +290,7 @@ impl Store for Guard {
             self.may_login = false;
             return Poll::Ready(self.let_in(grant, "key"));
         }
-        if self.failures >= FAILURES_MAX {
+        if self.failures >= self.limits.password_tries {
             return Poll::Ready(Err(Code::LoginFailed));
         }
         let (accounts, user) = (Arc::clone(accounts), user.to_owned());
@@ -262,20 +315,34 @@ impl Store for Guard {
         if put.conflict == Conflict::Replace && !may_delete {
             put.conflict = Conflict::Refuse;
         }
-        ready!(self.store(Rights::WRITE)).begin(request, path, &put)
+        let outcome = ready!(self.store(Rights::WRITE)).begin(request, path, &put);
+        if let Poll::Ready(Ok(())) = outcome {
+            self.begins(What::Put, path, put.size);
+        }
+        outcome
     }
 
     fn open(&mut self, request: RequestId, path: Path<'_>) -> Outcome<Meta> {
-        ready!(self.store(Rights::READ)).open(request, path)
+        let outcome = ready!(self.store(Rights::READ)).open(request, path);
+        if let Poll::Ready(Ok(meta)) = outcome {
+            let what = if request == self.looked { What::Hash } else { What::Get };
+            self.begins(what, path, Some(meta.size));
+        }
+        outcome
     }
 
     fn close(&mut self, request: RequestId) {
+        if self.status.take().is_some() {
+            return;
+        }
+        self.activity.closed();
         if let Ok(store) = self.begun() {
             store.close(request);
         }
     }
 
     fn stat(&mut self, request: RequestId, path: Path<'_>) -> Outcome<Meta> {
+        self.looked = request;
         // Whoever may fetch a file may ask about it.
         let may_read = self.inside.as_ref().is_some_and(|inside| inside.may(Rights::READ));
         let needed = if may_read { Rights::READ } else { Rights::LIST };
@@ -283,7 +350,11 @@ impl Store for Guard {
     }
 
     fn open_directory(&mut self, request: RequestId, path: Path<'_>, after: &str) -> Outcome<()> {
-        ready!(self.store(Rights::LIST)).open_directory(request, path, after)
+        let outcome = ready!(self.store(Rights::LIST)).open_directory(request, path, after);
+        if let Poll::Ready(Ok(())) = outcome {
+            self.begins(What::List, path, None);
+        }
+        outcome
     }
 
     fn read_directory(&mut self, request: RequestId, page: &mut Page<'_>) -> Outcome<bool> {
@@ -291,6 +362,7 @@ impl Store for Guard {
     }
 
     fn close_directory(&mut self, request: RequestId) -> u64 {
+        self.activity.over();
         self.begun().map_or(0, |store| store.close_directory(request))
     }
 
@@ -315,5 +387,21 @@ impl Store for Guard {
 
     fn space(&mut self, request: RequestId) -> Outcome<Space> {
         ready!(self.store(Rights::NONE)).space(request)
+    }
+
+    fn open_status(&mut self, _: RequestId) -> Outcome<Meta> {
+        ready!(self.manage());
+        let lines = self.house.registry.objects().into_iter().map(|object| format!("{object}\n"));
+        let text: String = lines.collect();
+        let size = text.len() as u64;
+        self.status = Some(text.into_bytes());
+        Poll::Ready(Ok(Meta { kind: EntryKind::File, size, modified: None }))
+    }
+
+    fn shut_down(&mut self, _: RequestId) -> Outcome<()> {
+        ready!(self.manage());
+        warn!(peer = self.name(), "asked to stop");
+        self.house.stop.gracefully().store(true, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
     }
 }

@@ -4,8 +4,16 @@
 //! | --- | --- |
 //! | `seats` | counts connections, and those on which nobody is known yet |
 //! | `guard` | who may do what, between a session and the store |
+//! | `limits` | how much peers may take, and for how long |
+//! | `registry` | who is here, what they do, and what was done |
+//! | `pace` | how fast they do it |
+//! | `metrics` | tells a monitoring system |
 
 mod guard;
+mod limits;
+mod metrics;
+mod pace;
+mod registry;
 mod seats;
 
 use std::io;
@@ -27,6 +35,8 @@ use crate::net::{Socket, TICK, buffer, session_config, since};
 use crate::secure::{HostNoise, SystemRandom};
 use crate::store::Root;
 use guard::Guard;
+pub use limits::{Limits, Live};
+use registry::Registry;
 use seats::{Seat, Seats};
 
 /// Refusals that may be under way at once: a peer that does not take its refusal must not hold up
@@ -84,19 +94,28 @@ pub enum Entrance {
 pub struct Settings {
     /// Who is let in.
     pub entrance: Entrance,
-    /// Sessions at once.
-    pub sessions_max: usize,
-    /// What running transfers get when the server is stopped.
-    pub grace: Duration,
+    /// How much peers may take; may change later.
+    pub limits: Live,
+    /// Whoever comes over a plain link may see who is here, and stop the server.
+    pub plain_admin: bool,
+}
+
+/// What the sessions of a server share.
+#[derive(Debug)]
+struct House {
+    root: Arc<Root>,
+    settings: Settings,
+    stop: Stop,
+    registry: Arc<Registry>,
 }
 
 /// A server that is bound and not yet serving.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
-    root: Arc<Root>,
-    settings: Settings,
-    stop: Stop,
+    /// Where a monitoring system asks.
+    metrics: Option<TcpListener>,
+    house: Arc<House>,
 }
 
 impl Server {
@@ -105,9 +124,28 @@ impl Server {
     /// # Errors
     /// The system's, where the address cannot be bound.
     pub fn bind(address: SocketAddr, root: Arc<Root>, settings: Settings) -> io::Result<Self> {
-        let listener = TcpListener::bind(address)?;
+        Self::on(TcpListener::bind(address)?, root, settings)
+    }
+
+    /// Takes over what listens already, to serve `root`.
+    ///
+    /// # Errors
+    /// The system's, where it cannot be used.
+    pub fn on(listener: TcpListener, root: Arc<Root>, settings: Settings) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        Ok(Self { listener, root, settings, stop: Stop::default() })
+        let (stop, registry) = (Stop::default(), Arc::default());
+        let house = Arc::new(House { root, settings, stop, registry });
+        Ok(Self { listener, metrics: None, house })
+    }
+
+    /// Tells whoever asks there how much was done, while the server serves.
+    ///
+    /// # Errors
+    /// The system's, where it cannot be used.
+    pub fn tell_metrics_on(&mut self, listener: TcpListener) -> io::Result<()> {
+        listener.set_nonblocking(true)?;
+        self.metrics = Some(listener);
+        Ok(())
     }
 
     /// Where it listens, with the port that was taken if 0 was asked for.
@@ -121,21 +159,28 @@ impl Server {
     /// By which it can be stopped.
     #[must_use]
     pub fn stop(&self) -> Stop {
-        self.stop.clone()
+        self.house.stop.clone()
     }
 
-    /// Serves until it is stopped.
+    /// Serves until it is stopped, and calls `pulse` now and then, as long as it lives.
     ///
     /// # Errors
     /// The system's, where waiting for connections is not possible any more.
-    pub fn serve(self) -> io::Result<()> {
-        let seats = Seats::new(self.settings.sessions_max);
+    pub fn serve(self, pulse: impl Fn()) -> io::Result<()> {
+        let house = &self.house;
+        let (stop, limits) = (&house.stop, &house.settings.limits);
+        if let Some(listener) = self.metrics {
+            metrics::start(listener, Arc::clone(&house.registry), stop.clone())?;
+        }
+        let seats = Seats::new(limits.clone());
         let refusals = Arc::new(AtomicUsize::new(0));
-        while !self.stop.is_asked() {
-            let Some((stream, peer)) = self.accept()? else { continue };
+        while !stop.is_asked() {
+            pulse();
+            let Some((stream, peer)) = accept(&self.listener)? else { continue };
             match seats.enter(peer.ip()) {
-                Ok(seat) => self.start(stream, peer, seat),
+                Ok(seat) => start(house, stream, peer, seat),
                 Err(full) => {
+                    house.registry.totals.refused(full.reason());
                     warn!(%peer, "refused: {full}");
                     refuse(stream, &refusals);
                 }
@@ -146,73 +191,72 @@ impl Server {
         info!("stopping");
         let asked = Clock::now();
         while seats.wait_for_none(TICK) > 0 {
-            if asked.elapsed() >= self.settings.grace && !self.stop.is_urgent() {
+            pulse();
+            if asked.elapsed() >= limits.get().grace && !stop.is_urgent() {
                 warn!("the grace time is over: ending what still runs");
-                self.stop.at_once.store(true, Ordering::Relaxed);
+                stop.at_once.store(true, Ordering::Relaxed);
             }
         }
         Ok(())
     }
+}
 
-    /// The next connection; none where none came within a tick, or where it went away again.
-    fn accept(&self) -> io::Result<Option<(TcpStream, SocketAddr)>> {
-        let mut fds = [PollFd::new(&self.listener, PollFlags::IN)];
-        let tick = Timespec::try_from(TICK).unwrap_or(Timespec { tv_sec: 0, tv_nsec: 0 });
-        match poll(&mut fds, Some(&tick)) {
-            Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(None),
-            Ok(_) => {}
-            Err(errno) => return Err(errno.into()),
-        }
-        match self.listener.accept() {
-            Ok(accepted) => Ok(Some(accepted)),
-            Err(error) => {
-                // Out of descriptors, or a connection that was reset while it waited. Neither ends
-                // the server; the first would spin without a pause.
-                if error.kind() != io::ErrorKind::WouldBlock {
-                    warn!(%error, "cannot accept a connection");
-                    thread::sleep(Duration::from_millis(50));
-                }
-                Ok(None)
-            }
-        }
+/// The next connection; none where none came within a tick, or where it went away again.
+fn accept(listener: &TcpListener) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+    let mut fds = [PollFd::new(listener, PollFlags::IN)];
+    let tick = Timespec::try_from(TICK).unwrap_or(Timespec { tv_sec: 0, tv_nsec: 0 });
+    match poll(&mut fds, Some(&tick)) {
+        Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(None),
+        Ok(_) => {}
+        Err(errno) => return Err(errno.into()),
     }
-
-    fn start(&self, stream: TcpStream, peer: SocketAddr, seat: Seat) {
-        let root = Arc::clone(&self.root);
-        let (noise, guard) = match &self.settings.entrance {
-            Entrance::Plain => {
-                let plain = HostNoise::plain(crc32c::crc32c);
-                (plain, Guard::new(root, peer, None, None))
+    match listener.accept() {
+        Ok(accepted) => Ok(Some(accepted)),
+        Err(error) => {
+            // Out of descriptors, or a connection that was reset while it waited. Neither ends
+            // the server; the first would spin without a pause.
+            if error.kind() != io::ErrorKind::WouldBlock {
+                warn!(%error, "cannot accept a connection");
+                thread::sleep(Duration::from_millis(50));
             }
-            Entrance::Sealed { key, accounts } => {
-                let token = accounts.token();
-                match HostNoise::new(key.clone(), token.clone(), &mut SystemRandom) {
-                    Ok(noise) => (noise, Guard::new(root, peer, Some(Arc::clone(accounts)), token)),
-                    Err(error) => return warn!(%peer, "refused: {error}"),
-                }
-            }
-        };
-        let stop = self.stop.clone();
-        let thread = thread::Builder::new().name(format!("kift {peer}")).stack_size(STACK_LEN);
-        let started = thread.spawn(move || {
-            info!(%peer, "connected");
-            run(stream, noise, guard, seat, &stop);
-        });
-        if let Err(error) = started {
-            warn!(%peer, %error, "cannot start a thread for the session");
+            Ok(None)
         }
     }
 }
 
+fn start(house: &Arc<House>, stream: TcpStream, peer: SocketAddr, seat: Seat) {
+    let guard = |accounts, token| Guard::new(Arc::clone(house), peer, accounts, token);
+    let (noise, guard) = match &house.settings.entrance {
+        Entrance::Plain => (HostNoise::plain(crc32c::crc32c), guard(None, None)),
+        Entrance::Sealed { key, accounts } => {
+            let token = accounts.token();
+            match HostNoise::new(key.clone(), token.clone(), &mut SystemRandom) {
+                Ok(noise) => (noise, guard(Some(Arc::clone(accounts)), token)),
+                Err(error) => return warn!(%peer, "refused: {error}"),
+            }
+        }
+    };
+    let house = Arc::clone(house);
+    let thread = thread::Builder::new().name(format!("kift {peer}")).stack_size(STACK_LEN);
+    let started = thread.spawn(move || {
+        info!(%peer, "connected");
+        run(stream, noise, guard, seat, &house);
+    });
+    if let Err(error) = started {
+        warn!(%peer, %error, "cannot start a thread for the session");
+    }
+}
+
 /// One session, from the connection to its end.
-fn run(stream: TcpStream, noise: HostNoise, mut guard: Guard, mut seat: Seat, stop: &Stop) {
-    let origin = Clock::now();
+fn run(stream: TcpStream, noise: HostNoise, mut guard: Guard, mut seat: Seat, house: &House) {
+    let (origin, stop, totals) = (Clock::now(), &house.stop, &house.registry.totals);
     let socket = match Socket::new(stream) {
         Ok(socket) => socket,
         Err(error) => return warn!(peer = guard.name(), %error, "the connection cannot be used"),
     };
     let mut driver = Blocking::with_read_ready(socket);
-    let config = session_config(Side::Listener);
+    let mut config = session_config(Side::Listener);
+    config.timeouts = house.settings.limits.get().timeouts(config.timeouts);
     let mut responder = Responder::with_security(buffer(), buffer(), &config, noise)
         .unwrap_or_else(|_| unreachable!("BUFFER_LEN is many chunks"));
     loop {
@@ -227,15 +271,26 @@ fn run(stream: TcpStream, noise: HostNoise, mut guard: Guard, mut seat: Seat, st
         if let Step::Closed(result) = driver.step(&mut responder, &mut guard, since(origin)) {
             drain(driver.stream().stream());
             let peer = guard.name();
-            return match result {
-                Ok(()) => info!(peer, "session ended"),
-                Err(Error::Disconnected) => info!(peer, "connection lost"),
-                Err(error) => warn!(peer, %error, "session ended"),
-            };
+            match result {
+                Ok(()) => {
+                    totals.ended.add(1);
+                    info!(peer, "session ended");
+                }
+                Err(Error::Disconnected) => {
+                    totals.lost.add(1);
+                    info!(peer, "connection lost");
+                }
+                Err(error) => {
+                    totals.failed.add(1);
+                    warn!(peer, %error, "session ended");
+                }
+            }
+            return;
         }
         if guard.is_known()
             && let Err(full) = seat.become_known()
         {
+            totals.refused(full.reason());
             warn!(peer = guard.name(), "refused: {full}");
             responder.abort(Code::TooManySessions);
         }

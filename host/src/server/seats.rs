@@ -9,17 +9,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Connections on which nobody is known yet.
-pub(super) const STRANGERS_MAX: usize = 64;
-
-/// Those of them that come from one address, or one IPv6 network of 64 bits.
-pub(super) const STRANGERS_PER_ADDRESS_MAX: usize = 20;
+use super::limits::Live;
 
 /// Connections under way.
 #[derive(Debug)]
 pub(super) struct Seats {
-    /// Sessions at once of those who are known.
-    max: usize,
+    limits: Live,
     taken: Mutex<Taken>,
     changed: Condvar,
 }
@@ -38,6 +33,17 @@ pub(super) enum Full {
     Sessions,
     Strangers,
     Origin,
+}
+
+impl Full {
+    /// As it is counted.
+    pub(super) const fn reason(self) -> &'static str {
+        match self {
+            Self::Sessions => "sessions",
+            Self::Strangers => "strangers",
+            Self::Origin => "address",
+        }
+    }
 }
 
 impl std::fmt::Display for Full {
@@ -65,9 +71,9 @@ impl Origin {
 }
 
 impl Seats {
-    /// Seats for strangers, and for `max` who are known.
-    pub(super) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { max, taken: Mutex::default(), changed: Condvar::new() })
+    /// As many seats, for strangers and for those who are known, as `limits` say.
+    pub(super) fn new(limits: Live) -> Arc<Self> {
+        Arc::new(Self { limits, taken: Mutex::default(), changed: Condvar::new() })
     }
 
     fn taken(&self) -> MutexGuard<'_, Taken> {
@@ -76,20 +82,20 @@ impl Seats {
 
     /// A seat for a stranger, who may become known.
     pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Seat, Full> {
-        let origin = Origin::of(address);
+        let (origin, limits) = (Origin::of(address), self.limits.get());
         let mut taken = self.taken();
         // There is no use in finding out who they are.
-        if taken.known >= self.max {
+        if taken.known >= limits.sessions_max {
             return Err(Full::Sessions);
         }
-        if taken.strangers >= STRANGERS_MAX {
+        if taken.strangers >= limits.strangers_max {
             return Err(Full::Strangers);
         }
-        let here = taken.by_origin.entry(origin).or_default();
-        if *here >= STRANGERS_PER_ADDRESS_MAX {
+        let here = taken.by_origin.get(&origin).copied().unwrap_or_default();
+        if here >= limits.strangers_per_address_max {
             return Err(Full::Origin);
         }
-        *here += 1;
+        taken.by_origin.insert(origin, here + 1);
         taken.strangers += 1;
         Ok(Seat { seats: Arc::clone(self), origin, is_stranger: true })
     }
@@ -134,8 +140,9 @@ impl Seat {
         if !self.is_stranger {
             return Ok(());
         }
+        let max = self.seats.limits.get().sessions_max;
         let mut taken = self.seats.taken();
-        if taken.known >= self.seats.max {
+        if taken.known >= max {
             return Err(Full::Sessions);
         }
         taken.known += 1;
@@ -161,6 +168,14 @@ impl Drop for Seat {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::limits::Limits;
+
+    const STRANGERS_MAX: usize = 64;
+    const STRANGERS_PER_ADDRESS_MAX: usize = 20;
+
+    fn seats(sessions_max: usize) -> Arc<Seats> {
+        Seats::new(Live::new(Limits { sessions_max, ..Limits::default() }))
+    }
 
     fn address(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -172,7 +187,7 @@ mod tests {
 
     #[test]
     fn strangers_from_one_address_leave_room_for_others() {
-        let seats = Seats::new(100);
+        let seats = seats(100);
         let here = "192.0.2.1";
         let mut those = many(&seats, std::iter::repeat_n(here, STRANGERS_PER_ADDRESS_MAX));
         assert_eq!(seats.enter(address(here)).unwrap_err(), Full::Origin);
@@ -190,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_network_of_addresses_is_one_origin() {
-        let seats = Seats::new(100);
+        let seats = seats(100);
         let network = (0..STRANGERS_PER_ADDRESS_MAX).map(|i| format!("2001:db8::{i:x}"));
         let _those = many(&seats, network);
         assert_eq!(seats.enter(address("2001:db8::ffff")).unwrap_err(), Full::Origin);
@@ -199,7 +214,7 @@ mod tests {
 
     #[test]
     fn strangers_are_bounded_and_take_no_seat_of_those_who_are_known() {
-        let seats = Seats::new(2);
+        let seats = seats(2);
         let mut those = many(&seats, (0..STRANGERS_MAX).map(|i| format!("192.0.2.{i}")));
         assert_eq!(seats.enter(address("192.0.2.200")).unwrap_err(), Full::Strangers);
         assert_eq!(those[0].become_known(), Ok(()));
@@ -209,5 +224,18 @@ mod tests {
         drop(those.swap_remove(0));
         assert!(seats.enter(address("192.0.2.200")).is_ok());
         assert_eq!(those.last_mut().unwrap().become_known(), Ok(()));
+    }
+
+    #[test]
+    fn limits_that_change_hold_for_the_next() {
+        let limits = Live::new(Limits { sessions_max: 1, ..Limits::default() });
+        let seats = Seats::new(limits.clone());
+        let mut first = seats.enter(address("192.0.2.1")).unwrap();
+        first.become_known().unwrap();
+        assert_eq!(seats.enter(address("192.0.2.1")).unwrap_err(), Full::Sessions);
+        limits.set(Limits { sessions_max: 2, ..Limits::default() });
+        let mut second = seats.enter(address("192.0.2.1")).unwrap();
+        limits.set(Limits { sessions_max: 1, ..Limits::default() });
+        assert_eq!(second.become_known(), Err(Full::Sessions));
     }
 }

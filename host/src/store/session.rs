@@ -54,6 +54,11 @@ impl Session {
         &self.peer
     }
 
+    /// What the log calls a path.
+    pub(crate) fn within(&self, path: Path<'_>) -> String {
+        self.root.within(path.as_str()).into_owned()
+    }
+
     /// Logs a refusal or failure.
     fn told<T>(&self, what: &str, path: &str, result: Result<T, Code>) -> Outcome<T> {
         if let Err(code) = &result {

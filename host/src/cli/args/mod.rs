@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand};
 pub(in crate::cli) use files::{Df, Ls, Mkdir, Mv, Rm, Stat};
 pub(in crate::cli) use link::{Link, ServerKey};
 pub(in crate::cli) use people::{Authorize, Key, Pair, PasswordSource, User};
-pub(in crate::cli) use serve::{Sandbox, Serve};
+pub(in crate::cli) use serve::{Listen, LogFormat, Sandbox, Serve, Status, Stop};
 pub(in crate::cli) use transfer::{Cat, Get, Put, Sync};
 
 /// Move files between machines, whole or not at all.
@@ -72,6 +72,10 @@ pub(in crate::cli) enum Command {
     Mkdir(Mkdir),
     /// Show how much room the server has
     Df(Df),
+    /// Show who is on a server, and what it is doing
+    Status(Status),
+    /// Stop a server once what runs has ended, or its grace time is over
+    Stop(Stop),
     /// This machine's key, by which others know it, and those by which it knows servers
     #[command(subcommand)]
     Key(Key),

@@ -1,0 +1,51 @@
+//! What a server says it is doing.
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+
+use kift_core::session::Failure;
+use kift_core::wire::{Request, Timestamp};
+
+use super::{Client, ClientError, Sink};
+
+/// Bytes of the longest text that is taken.
+const STATUS_LEN_MAX: usize = 16 << 20;
+
+/// What came so far.
+#[derive(Debug, Default, Clone)]
+struct Text(Rc<RefCell<Vec<u8>>>);
+
+impl Sink for Text {
+    fn begin(&mut self, _size: u64, _modified: Option<Timestamp>) {}
+
+    fn write(&mut self, data: &[u8]) -> io::Result<()> {
+        let mut text = self.0.borrow_mut();
+        if text.len() + data.len() > STATUS_LEN_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        text.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn commit(&mut self) -> io::Result<u32> {
+        Ok(0)
+    }
+}
+
+impl Client {
+    /// What the server is doing: a JSON object a line, of which this end need not know all keys.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub fn status(&mut self) -> Result<Result<String, Failure>, ClientError> {
+        let text = Text::default();
+        let id = match self.request(&Request::Status)? {
+            Ok(id) => id,
+            Err(code) => return Ok(Err(Failure::Local(code))),
+        };
+        self.desk.add_sink(id, Box::new(text.clone()));
+        let Some(done) = self.next_done()? else { return Err(self.how_it_ended()) };
+        Ok(done.result.map(|_| String::from_utf8_lossy(&text.0.borrow()).into_owned()))
+    }
+}
