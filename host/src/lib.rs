@@ -9,6 +9,7 @@
 //! | [`trust`] | the servers that a client has met |
 //! | [`store`] | the served directory: the core's storage port on a file system |
 //! | [`sandbox`] | what a server takes from itself before it serves |
+//! | [`config`] | settings that are kept in files |
 //! | [`server`] | a thread a session, and a guard between each and the store |
 //! | [`client`] | requests, with files of this machine at their other side |
 //! | [`remote`] | `user@host:port/path` |
@@ -17,6 +18,7 @@
 pub mod access;
 pub mod cli;
 pub mod client;
+pub mod config;
 pub mod net;
 pub mod remote;
 pub mod sandbox;

@@ -49,6 +49,8 @@ pub struct Room<'a> {
     pub state: Option<&'a Path>,
     /// The directory of the file with its port, which it is to look at and to remove.
     pub port_file: Option<&'a Path>,
+    /// The directory of its settings, which it is to read again.
+    pub config: Option<&'a Path>,
 }
 
 /// Leaves this thread, and those that it starts, nothing but `room`.
@@ -65,7 +67,11 @@ pub fn enter(room: &Room<'_>) -> anyhow::Result<Strength> {
         .scope(Scope::from_all(RIGHTS))?
         .create()?
         .add_rule(PathBeneath::new(PathFd::new(room.root)?, served))?;
-    let others = [(room.state, kept), (room.port_file, AccessFs::RemoveFile.into())];
+    let others = [
+        (room.state, kept),
+        (room.port_file, AccessFs::RemoveFile.into()),
+        (room.config, AccessFs::ReadFile.into()),
+    ];
     let mut ruleset = ruleset;
     for (directory, rights) in others {
         if let Some(directory) = directory {
@@ -133,9 +139,14 @@ mod tests {
         assert!(fs::read("/etc/passwd").is_ok());
         assert!(Command::new("/bin/true").status().is_ok());
 
-        let strength =
-            enter(&Room { root: &served, read_only: false, state: Some(&state), port_file: None })
-                .unwrap();
+        let strength = enter(&Room {
+            root: &served,
+            read_only: false,
+            state: Some(&state),
+            port_file: None,
+            config: None,
+        })
+        .unwrap();
         assert_ne!(strength, Strength::None, "this kernel has no Landlock");
 
         for dir in [&served, &state] {

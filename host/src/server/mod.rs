@@ -162,11 +162,12 @@ impl Server {
         self.house.stop.clone()
     }
 
-    /// Serves until it is stopped, and calls `pulse` now and then, as long as it lives.
+    /// Serves until it is stopped, and calls `pulse` now and then, with whether it is being
+    /// stopped.
     ///
     /// # Errors
     /// The system's, where waiting for connections is not possible any more.
-    pub fn serve(self, pulse: impl Fn()) -> io::Result<()> {
+    pub fn serve(self, pulse: impl Fn(bool)) -> io::Result<()> {
         let house = &self.house;
         let (stop, limits) = (&house.stop, &house.settings.limits);
         if let Some(listener) = self.metrics {
@@ -175,7 +176,7 @@ impl Server {
         let seats = Seats::new(limits.clone());
         let refusals = Arc::new(AtomicUsize::new(0));
         while !stop.is_asked() {
-            pulse();
+            pulse(false);
             let Some((stream, peer)) = accept(&self.listener)? else { continue };
             match seats.enter(peer.ip()) {
                 Ok(seat) => start(house, stream, peer, seat),
@@ -189,9 +190,10 @@ impl Server {
         // No one connects to a server that is going away.
         drop(self.listener);
         info!("stopping");
+        pulse(true);
         let asked = Clock::now();
         while seats.wait_for_none(TICK) > 0 {
-            pulse();
+            pulse(true);
             if asked.elapsed() >= limits.get().grace && !stop.is_urgent() {
                 warn!("the grace time is over: ending what still runs");
                 stop.at_once.store(true, Ordering::Relaxed);

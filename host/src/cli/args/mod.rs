@@ -14,7 +14,7 @@ use clap::{Parser, Subcommand};
 pub(in crate::cli) use files::{Df, Ls, Mkdir, Mv, Rm, Stat};
 pub(in crate::cli) use link::{Link, ServerKey};
 pub(in crate::cli) use people::{Authorize, Key, Pair, PasswordSource, User};
-pub(in crate::cli) use serve::{Listen, LogFormat, Sandbox, Serve, Status, Stop};
+pub(in crate::cli) use serve::{Serve, Status, Stop};
 pub(in crate::cli) use transfer::{Cat, Get, Put, Sync};
 
 /// Move files between machines, whole or not at all.
@@ -35,7 +35,7 @@ pub(in crate::cli) struct Args {
 }
 
 /// What the user wants to see.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(in crate::cli) struct Output {
     /// Show neither progress nor summary, only errors
     #[arg(short, long, global = true)]

@@ -1,86 +1,88 @@
 //! Serving.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::str::FromStr;
-
-use clap::ValueEnum;
+use std::time::Duration;
 
 use super::Link;
+use crate::config::server::Settings;
+use crate::config::{Listen, LogFormat, Sandbox, Span};
 use crate::remote::Remote;
 
 /// Serve a directory.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Serve {
-    /// The directory to serve
-    #[arg(default_value = ".")]
-    pub(in crate::cli) dir: PathBuf,
+    /// The directory to serve [default: .]
+    dir: Option<PathBuf>,
+    /// Read settings from this TOML file, too; SIGHUP has them read again
+    #[arg(long, value_name = "FILE", env = "KIFT_SERVE_CONFIG")]
+    pub(in crate::cli) config: Option<PathBuf>,
+    /// Print such a file, with every setting and its default
+    #[arg(long)]
+    pub(in crate::cli) print_config: bool,
     /// Where to listen, or :PORT for every address; port 0 takes a free one. Unless told otherwise, port
     /// 5438 of every address of this machine, or with --plain of 127.0.0.1 alone
-    #[arg(long, value_name = "[ADDR]:PORT")]
-    pub(in crate::cli) listen: Option<Listen>,
+    #[arg(long, value_name = "[ADDR]:PORT", env = "KIFT_SERVE_LISTEN")]
+    listen: Option<Listen>,
     /// Write the port to this file once the server listens; it goes when the server does
     #[arg(long, value_name = "FILE")]
-    pub(in crate::cli) port_file: Option<PathBuf>,
+    port_file: Option<PathBuf>,
     /// Serve plain links: nothing is encrypted, and whoever reaches the port may do everything. For
     /// closed networks; both ends must say so
     #[arg(long)]
-    pub(in crate::cli) plain: bool,
+    plain: bool,
     /// Let whoever reaches the port of a plain server see who is there, and stop it
-    #[arg(long, requires = "plain")]
-    pub(in crate::cli) plain_admin: bool,
-    /// What to do where the kernel cannot keep the server to its directories
-    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
-    pub(in crate::cli) sandbox: Sandbox,
+    #[arg(long)]
+    plain_admin: bool,
+    /// What to do where the kernel cannot keep the server to its directories [default: auto]
+    #[arg(long, value_enum, value_name = "WHEN")]
+    sandbox: Option<Sandbox>,
     /// Serve files and take none
     #[arg(long)]
-    pub(in crate::cli) read_only: bool,
+    read_only: bool,
     /// Serve files that have more than one hard link
     #[arg(long)]
-    pub(in crate::cli) allow_hardlinks: bool,
-    /// Sessions at once; further clients are told to come later
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = positive)]
-    pub(in crate::cli) max_sessions: usize,
-    /// Seconds that running transfers get when the server is stopped
-    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
-    pub(in crate::cli) grace: u64,
+    allow_hardlinks: bool,
+    /// Sessions at once; further clients are told to come later [default: 64]
+    #[arg(long, value_name = "N", value_parser = positive, env = "KIFT_SERVE_MAX_SESSIONS")]
+    max_sessions: Option<NonZeroUsize>,
+    /// Seconds that running transfers get when the server is stopped [default: 10]
+    #[arg(long, value_name = "SECONDS", env = "KIFT_SERVE_GRACE")]
+    grace: Option<u64>,
     /// Tell a monitoring system (Prometheus) what was done, at http://ADDR:PORT/metrics, without
     /// encryption or login: best on 127.0.0.1
-    #[arg(long, value_name = "ADDR:PORT")]
-    pub(in crate::cli) metrics: Option<SocketAddr>,
-    /// How the log is written
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
-    pub(in crate::cli) log_format: LogFormat,
+    #[arg(long, value_name = "ADDR:PORT", env = "KIFT_SERVE_METRICS")]
+    metrics: Option<SocketAddr>,
+    /// How the log is written [default: text]
+    #[arg(long, value_enum, value_name = "FORMAT", env = "KIFT_SERVE_LOG_FORMAT")]
+    log_format: Option<LogFormat>,
 }
 
-/// How a log is written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(in crate::cli) enum LogFormat {
-    /// For people
-    #[default]
-    Text,
-    /// An object a line
-    Json,
-}
-
-/// Where a server listens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::cli) enum Listen {
-    /// At this port of every address.
-    Everywhere(u16),
-    At(SocketAddr),
-}
-
-impl FromStr for Listen {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let port = text.strip_prefix(':').and_then(|port| port.parse().ok());
-        port.map(Self::Everywhere).or_else(|| text.parse().ok().map(Self::At)).ok_or(
-            "an address of this machine and a port are needed, such as 192.0.2.1:5438 or [::1]:0, or \
-             :PORT for every address",
-        )
+impl Serve {
+    /// What the command line and the environment set.
+    pub(in crate::cli) fn settings(&self) -> Settings {
+        let given = |switch: bool| switch.then_some(true);
+        Settings {
+            dir: self.dir.clone(),
+            listen: self.listen,
+            port_file: self.port_file.clone(),
+            plain: given(self.plain),
+            plain_admin: given(self.plain_admin),
+            sandbox: self.sandbox,
+            read_only: given(self.read_only),
+            allow_hardlinks: given(self.allow_hardlinks),
+            log_format: self.log_format,
+            metrics: self.metrics,
+            max_sessions: self.max_sessions,
+            grace: self.grace.map(|seconds| Span(Duration::from_secs(seconds))),
+            ..Settings::default()
+        }
     }
+}
+
+fn positive(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|_| "a number from 1 on is needed".to_owned())
 }
 
 /// Show what a server is doing.
@@ -99,23 +101,4 @@ pub(in crate::cli) struct Stop {
     pub(in crate::cli) remote: Remote,
     #[command(flatten)]
     pub(in crate::cli) link: Link,
-}
-
-/// Whether a server is kept to its directories by the kernel.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(in crate::cli) enum Sandbox {
-    /// As far as the kernel can
-    #[default]
-    Auto,
-    /// Or not serve at all
-    Require,
-    /// Not
-    Off,
-}
-
-fn positive(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err("a number from 1 on is needed".to_owned()),
-        Ok(n) => Ok(n),
-    }
 }

@@ -1,0 +1,67 @@
+//! What a server tells whoever started it.
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+
+use super::Door;
+use crate::store::Root;
+
+/// Says where the server listens and what a client types.
+pub(super) fn greet(is_read_only: bool, root: &Root, address: SocketAddr, door: &Door) {
+    let host = if address.ip().is_unspecified() {
+        format!("{}:{}", host_name(), address.port())
+    } else {
+        address.to_string()
+    };
+    let read_only = if is_read_only { ", read-only" } else { "" };
+    let mut text = format!("serving {} on {address}{read_only}\n", root.path().display());
+    match door {
+        Door::Plain => {
+            let or_write = if is_read_only { "" } else { ", write and delete" };
+            text += &format!(
+                "plain: nothing is encrypted, and whoever reaches this port may read{or_write} files\n\n  \
+                 send:   kift put --plain FILE {host}/\n  list:   kift ls --plain {host}/\n  \
+                 fetch:  kift get --plain {host}/NAME\n"
+            );
+        }
+        Door::Sealed { key, first, .. } => {
+            let key = key.public().fingerprint();
+            text += &format!("its key is {key}\n");
+            let user = match first {
+                Some((name, Some(password))) => {
+                    text += &format!(
+                        "made the user {name}, with the password {}, which is shown only now\n",
+                        **password
+                    );
+                    name
+                }
+                Some((name, None)) => {
+                    text += &format!(
+                        "made the user {name}, for this machine's own key; a password for others: \
+                         kift user passwd {name}\n"
+                    );
+                    name
+                }
+                None => "USER",
+            };
+            let there = format!("--server-key {key}");
+            text += &format!(
+                "\n  from another machine:\n    send:   kift put {there} FILE kift://{user}@{host}/\n    \
+                 list:   kift ls {there} kift://{user}@{host}/\n    \
+                 fetch:  kift get {there} kift://{user}@{host}/NAME\n"
+            );
+            if first.is_some() {
+                let port = address.port();
+                text += &format!("  from this one, as {user}:  kift put FILE localhost:{port}/\n");
+            }
+        }
+    }
+    // Whoever started the server and went away still has a server.
+    let mut out = io::stdout().lock();
+    let _ = writeln!(out, "{text}\nstop with Ctrl-C");
+    let _ = out.flush();
+}
+
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}

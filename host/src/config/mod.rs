@@ -1,0 +1,6 @@
+//! Settings that are kept in files.
+
+pub mod server;
+mod values;
+
+pub use values::{Level, Listen, LogFormat, Sandbox, Span, Timeout};
