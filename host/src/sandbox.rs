@@ -41,14 +41,12 @@ impl fmt::Display for Strength {
 /// What is left to a server.
 #[derive(Debug, Clone, Copy)]
 pub struct Room<'a> {
-    /// The served directory.
-    pub root: &'a Path,
-    /// Which is not to be written to.
-    pub read_only: bool,
+    /// The served directories, each with whether it is not to be written to.
+    pub roots: &'a [(&'a Path, bool)],
     /// The directory of its keys and users.
     pub state: Option<&'a Path>,
-    /// The directory of the file with its port, which it is to look at and to remove.
-    pub port_file: Option<&'a Path>,
+    /// The directories of the files with its ports, which it is to remove.
+    pub port_files: &'a [&'a Path],
     /// The directory of its settings, which it is to read again.
     pub config: Option<&'a Path>,
 }
@@ -58,22 +56,19 @@ pub struct Room<'a> {
 /// # Errors
 /// A directory cannot be opened, or the kernel refuses what it said it can do.
 pub fn enter(room: &Room<'_>) -> anyhow::Result<Strength> {
-    let served = if room.read_only { reading() } else { reading() | writing() };
     let kept = reading() | writing();
     let rights = AccessFs::from_all(RIGHTS);
     let ruleset = Ruleset::default()
         .handle_access(rights)?
         .handle_access(AccessNet::from_all(RIGHTS))?
         .scope(Scope::from_all(RIGHTS))?
-        .create()?
-        .add_rule(PathBeneath::new(PathFd::new(room.root)?, served))?;
-    let others = [
-        (room.state, kept),
-        (room.port_file, AccessFs::RemoveFile.into()),
-        (room.config, AccessFs::ReadFile.into()),
-    ];
+        .create()?;
+    let others = [(room.state, kept), (room.config, AccessFs::ReadFile.into())];
+    let served = |read_only| if read_only { reading() } else { reading() | writing() };
+    let roots = room.roots.iter().map(|(root, read_only)| (Some(*root), served(*read_only)));
+    let port_files = room.port_files.iter().map(|dir| (Some(*dir), AccessFs::RemoveFile.into()));
     let mut ruleset = ruleset;
-    for (directory, rights) in others {
+    for (directory, rights) in roots.chain(others).chain(port_files) {
         if let Some(directory) = directory {
             ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new(directory)?, rights))?;
         }
@@ -140,10 +135,9 @@ mod tests {
         assert!(Command::new("/bin/true").status().is_ok());
 
         let strength = enter(&Room {
-            root: &served,
-            read_only: false,
+            roots: &[(&served, false)],
             state: Some(&state),
-            port_file: None,
+            port_files: &[],
             config: None,
         })
         .unwrap();

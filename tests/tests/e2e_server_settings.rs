@@ -52,6 +52,40 @@ fn a_server_starts_from_a_file_alone() {
 }
 
 #[test]
+fn one_server_has_several_directories_for_the_same_users() {
+    let here = place();
+    let [main, other, run] = ["main", "other", "run"].map(|name| here.path().join(name));
+    [&main, &other, &run].iter().for_each(|dir| fs::create_dir(dir).unwrap());
+    fs::write(other.join("a"), "a").unwrap();
+    let (_place, file) = settings(&format!(
+        "dir = {main:?}\nlisten = \"127.0.0.1:0\"\nport_file = {:?}\nstate = {:?}\n\n[[root]]\n\
+         dir = {other:?}\nlisten = \"127.0.0.1:0\"\nport_file = {:?}\nread_only = true\n",
+        run.join("port"),
+        here.path().join("state"),
+        run.join("other"),
+    ));
+    let mut line = command(["serve", "--config", file.to_str().unwrap()]);
+    line.env_remove("KIFT_STATE");
+    let server = Running::start(line);
+    wait_until("the server listens", || run.join("other").exists() && run.join("port").exists());
+    let state = here.path().join("state");
+    let kift = |args: &[&str]| kift([args, &["--state", state.to_str().unwrap()]].concat());
+    let at = |door: &str, path: &str| {
+        let port = fs::read_to_string(run.join(door)).unwrap();
+        format!("127.0.0.1:{}/{path}", port.trim())
+    };
+    assert_eq!(kift(&["get", &at("other", "a"), "-"]).ok(), "a");
+    kift(&["put", other.join("a").to_str().unwrap(), &at("port", "b")]).ok();
+    assert_eq!(fs::read(main.join("b")).unwrap(), b"a");
+    kift(&["rm", &at("other", "a")]).fails(&["read-only"]);
+    // They end together, and take their files along.
+    kift(&["stop", &at("other", "")]).ok();
+    let told = server.end().ok();
+    assert_eq!(told.matches("serving ").count(), 2, "{told}");
+    assert!(!run.join("port").exists() && !run.join("other").exists());
+}
+
+#[test]
 fn a_flag_comes_before_the_environment_and_that_before_the_file() {
     let sessions = |of_file: &str, of_environment: &[&str], of_flags: &[&str]| {
         let (_place, file) = settings(of_file);

@@ -2,12 +2,13 @@
 
 mod greeting;
 mod log;
+mod place;
 mod port_file;
 mod signals;
 mod supervisor;
 
 use std::io::{self, IsTerminal as _};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,14 +22,13 @@ use zeroize::Zeroizing;
 use super::Verdict;
 use super::args::{Output, Serve};
 use crate::access::{Accounts, first_user};
-use crate::config::{Listen, Sandbox, server as config};
-use crate::net::DEFAULT_PORT;
+use crate::config::{Sandbox, server as config};
 use crate::sandbox::{self, Room, Strength};
 use crate::server::{self, Entrance, Live, Server};
 use crate::state::State;
-use crate::store::{Options, Root};
 use greeting::greet;
 use log::Log;
+use place::Place;
 use port_file::{PortFile, directory_of};
 use signals::Reload;
 use supervisor::Pulse;
@@ -49,16 +49,15 @@ pub(super) fn run(serve: &Serve, place: Option<&Path>, output: &Output) -> Resul
         bail!("--plain-admin is for --plain: over sealed links, those with the right admin manage");
     }
     let log = Log::start(output, &settings);
-    let is_read_only = settings.read_only.unwrap_or_default();
-    let allow_hardlinks = settings.allow_hardlinks.unwrap_or_default();
-    let dir = settings.dir.as_deref().unwrap_or_else(|| Path::new("."));
-    let root = Root::open(dir, Options { read_only: is_read_only, allow_hardlinks })?;
-    let door = Door::open(is_plain, place.or(settings.state.as_deref()), &root)?;
+    let places = Place::open_all(&settings)?;
+    let door = Door::open(is_plain, place.or(settings.state.as_deref()), &places)?;
     let limits = Live::new(settings.limits());
-    let server =
-        server::Settings { entrance: door.entrance(), limits: limits.clone(), plain_admin };
-    let mut server = bind(settings.listen, is_plain, &root, &server)?;
-    let address = server.local_address()?;
+    let mut server = Server::new(server::Settings {
+        entrance: door.entrance(),
+        limits: limits.clone(),
+        plain_admin,
+    });
+    let addresses = open_doors(&mut server, &places, is_plain)?;
     if let Some(address) = settings.metrics {
         let listener = TcpListener::bind(address);
         let told = listener.and_then(|listener| server.tell_metrics_on(listener));
@@ -66,17 +65,14 @@ pub(super) fn run(serve: &Serve, place: Option<&Path>, output: &Output) -> Resul
     }
     // Before anybody can know that there is somebody to be stopped.
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot watch for signals")?;
-    greet(is_read_only, &root, address, &door);
-    let port_file = settings.port_file.as_deref();
-    let _port_file = port_file.map(|file| PortFile::write(file, address.port())).transpose()?;
-    let room = Room {
-        root: root.path(),
-        read_only: is_read_only,
-        state: door.state(),
-        port_file: port_file.map(directory_of),
-        config: file.as_deref().map(directory_of),
-    };
-    enter_sandbox(settings.sandbox.unwrap_or_default(), &room)?;
+    greet(&places, &addresses, &door);
+    let mut port_files = Vec::new();
+    for (place, address) in places.iter().zip(&addresses) {
+        if let Some(file) = &place.port_file {
+            port_files.push(PortFile::write(file, address.port())?);
+        }
+    }
+    enter_sandbox(settings.sandbox.unwrap_or_default(), &places, &door, file.as_deref())?;
     let output = output.clone();
     let reload = Reload { file, flags, settings, limits, log, output };
     signals::watch(signals, server.stop(), reload).context("cannot watch for signals")?;
@@ -84,6 +80,19 @@ pub(super) fn run(serve: &Serve, place: Option<&Path>, output: &Output) -> Resul
     let pulse = Pulse::new();
     server.serve(|is_stopping| pulse.beat(is_stopping)).context("cannot wait for connections")?;
     Ok(Verdict::AllDone)
+}
+
+/// Opens a door to each of the places, by the sockets that were handed over, as far as they go. Gives
+/// their addresses, with the ports that were taken where 0 was asked for.
+fn open_doors(server: &mut Server, places: &[Place], is_plain: bool) -> Result<Vec<SocketAddr>> {
+    let mut handed = supervisor::listeners()?.into_iter();
+    let mut addresses = Vec::new();
+    for place in places {
+        let listener = handed.next().map_or_else(|| place.listen(is_plain), Ok)?;
+        addresses.push(listener.local_addr()?);
+        server.open_door(listener, Arc::clone(&place.root))?;
+    }
+    Ok(addresses)
 }
 
 /// Who is let in, and what the user is to be told of it.
@@ -99,12 +108,12 @@ enum Door {
 }
 
 impl Door {
-    fn open(is_plain: bool, place: Option<&Path>, root: &Root) -> Result<Self> {
+    fn open(is_plain: bool, place: Option<&Path>, places: &[Place]) -> Result<Self> {
         if is_plain {
             return Ok(Self::Plain);
         }
         let state = State::open(place)?;
-        if state.path().starts_with(root.path()) {
+        if places.iter().any(|place| state.path().starts_with(place.root.path())) {
             bail!(
                 "the keys are kept in {}, which lies in the directory that is to be served: whoever \
                  may read it could take them. Serve another directory, or keep the keys elsewhere \
@@ -137,41 +146,27 @@ impl Door {
     }
 }
 
-/// Takes the socket that was handed over, or listens where it was told to, or else on every address
-/// where links are sealed.
-fn bind(
-    listen: Option<Listen>,
-    is_plain: bool,
-    root: &Arc<Root>,
-    settings: &server::Settings,
-) -> Result<Server> {
-    if let Some(listener) = supervisor::listener()? {
-        let server = Server::on(listener, Arc::clone(root), settings.clone());
-        return server.context("cannot listen on the socket that was handed over");
-    }
-    let at = |address| {
-        Server::bind(address, Arc::clone(root), settings.clone())
-            .with_context(|| format!("cannot listen on {address}"))
-    };
-    // An IPv6 socket takes IPv4 too; some systems have no IPv6.
-    let everywhere = |port| {
-        let any_v6 = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-        at(any_v6).or_else(|_| at(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))))
-    };
-    match listen {
-        Some(Listen::At(address)) => at(address),
-        Some(Listen::Everywhere(port)) => everywhere(port),
-        None if is_plain => at(SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT))),
-        None => everywhere(DEFAULT_PORT),
-    }
-}
-
-fn enter_sandbox(when: Sandbox, room: &Room<'_>) -> Result<()> {
+fn enter_sandbox(
+    when: Sandbox,
+    places: &[Place],
+    door: &Door,
+    config: Option<&Path>,
+) -> Result<()> {
     if when == Sandbox::Off {
         return Ok(());
     }
+    let roots: Vec<_> =
+        places.iter().map(|place| (place.root.path(), place.is_read_only)).collect();
+    let port_files: Vec<_> =
+        places.iter().filter_map(|place| place.port_file.as_deref().map(directory_of)).collect();
+    let room = Room {
+        roots: &roots,
+        state: door.state(),
+        port_files: &port_files,
+        config: config.map(directory_of),
+    };
     let strength =
-        sandbox::enter(room).context("cannot enter the sandbox (--sandbox off does without)")?;
+        sandbox::enter(&room).context("cannot enter the sandbox (--sandbox off does without)")?;
     if strength == Strength::Full {
         debug!("the sandbox is {strength}");
     } else if when == Sandbox::Require {

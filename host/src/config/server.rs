@@ -9,7 +9,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Level, Listen, LogFormat, Sandbox, Span, Timeout};
 use crate::net::DEFAULT_PORT;
@@ -102,6 +102,9 @@ settings! {
     read_only: bool = false;
     /// Serve files that have more than one hard link.
     allow_hardlinks: bool = false;
+    /// Further directories, each at a port of its own, for the same users. As tables they are written
+    /// [[root]]. Each may have port_file, read_only and allow_hardlinks, too.
+    root: Vec<Further> = vec![Further::example()];
     /// How the log is written: text or json.
     log_format: LogFormat = LogFormat::Text;
     /// How much is logged: error, warn, info, debug or trace. KIFT_LOG, -q and -v come before it.
@@ -128,6 +131,32 @@ settings! {
     password_tries: NonZeroU32 = limit(Limits::default().password_tries)?;
     /// What running transfers get when the server is stopped.
     grace: Span = Span(Limits::default().grace);
+}
+
+/// A further directory that is served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "as in the settings")]
+pub struct Further {
+    pub dir: PathBuf,
+    pub listen: Listen,
+    pub port_file: Option<PathBuf>,
+    #[serde(default)]
+    pub read_only: bool,
+    #[serde(default)]
+    pub allow_hardlinks: bool,
+}
+
+impl Further {
+    fn example() -> Self {
+        Self {
+            dir: PathBuf::from("/srv/public"),
+            listen: Listen::Everywhere(DEFAULT_PORT + 1),
+            port_file: None,
+            read_only: true,
+            allow_hardlinks: false,
+        }
+    }
 }
 
 fn limit<N, L: TryFrom<N>>(limit: N) -> Result<L> {
@@ -225,6 +254,7 @@ mod tests {
             ("max_sessions = 0", ["line 1", "max_sessions = 0", "nonzero"]),
             ("\nlog_level = \"loud\"", ["line 2", "`loud`", "`debug`"]),
             ("idle_timeout = \"0s\"", ["line 1", "from 1s", "5m"]),
+            ("[[root]]\ndir = \"/a\"", ["line 1", "missing field `listen`", "--print-config"]),
             ("plain = 1", ["line 1", "integer `1`", "boolean"]),
             ("dir = \"a", ["line 1", "string", "--print-config"]),
         ] {

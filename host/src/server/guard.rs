@@ -21,12 +21,13 @@ use super::limits::Limits;
 use super::registry::{Activity, What};
 use crate::access::{Accounts, Entry, Grant, Rights};
 use crate::net::TICK;
-use crate::store::{Background, Bounds, Session};
+use crate::store::{Background, Bounds, Root, Session};
 
 /// One peer, and what it may do.
 #[derive(Debug)]
 pub(super) struct Guard {
     house: Arc<House>,
+    root: Arc<Root>,
     /// As they were when the peer came.
     limits: Arc<Limits>,
     activity: Activity,
@@ -69,13 +70,14 @@ impl Guard {
     /// what it likes.
     pub(super) fn new(
         house: Arc<House>,
+        root: Arc<Root>,
         address: SocketAddr,
         accounts: Option<Arc<Accounts>>,
         token: Option<Token>,
     ) -> Self {
         let inside = accounts.is_none().then(|| Inside {
             grant: None,
-            store: Session::new(Arc::clone(&house.root), address.to_string()),
+            store: Session::new(Arc::clone(&root), address.to_string()),
         });
         Self {
             limits: house.settings.limits.get(),
@@ -83,6 +85,7 @@ impl Guard {
             looked: RequestId::default(),
             status: None,
             house,
+            root,
             address,
             accounts,
             token,
@@ -127,7 +130,7 @@ impl Guard {
     /// Opens a user's home.
     fn let_in(&mut self, grant: Grant, how: &str) -> Result<(), Code> {
         let bounds = Bounds { quota: grant.quota, largest: grant.largest };
-        let home = self.house.root.home(&grant.home, bounds).inspect_err(|code| {
+        let home = self.root.home(&grant.home, bounds).inspect_err(|code| {
             let (user, home) = (&grant.user, &grant.home);
             warn!(peer = %self.address, user, home, %code, "cannot open the home");
         })?;

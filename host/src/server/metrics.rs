@@ -13,7 +13,7 @@ use std::time::{Duration, Instant as Clock};
 use tracing::debug;
 
 use super::registry::{Registry, What};
-use super::{Stop, accept, drain};
+use super::{Stop, accept, drain, knocked};
 
 /// Bytes of the longest request.
 const REQUEST_LEN_MAX: usize = 8 * 1024;
@@ -25,7 +25,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) fn start(listener: TcpListener, registry: Arc<Registry>, stop: Stop) -> io::Result<()> {
     thread::Builder::new().name("kift metrics".to_owned()).spawn(move || {
         while !stop.is_asked() {
-            let Ok(Some((stream, peer))) = accept(&listener) else { continue };
+            if !knocked(&[&listener]).is_ok_and(|at| !at.is_empty()) {
+                continue;
+            }
+            let Some((stream, peer)) = accept(&listener) else { continue };
             if let Err(error) = answer(&stream, &registry) {
                 debug!(%peer, %error, "asked for metrics, and got none");
             }

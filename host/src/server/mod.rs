@@ -103,7 +103,6 @@ pub struct Settings {
 /// What the sessions of a server share.
 #[derive(Debug)]
 struct House {
-    root: Arc<Root>,
     settings: Settings,
     stop: Stop,
     registry: Arc<Registry>,
@@ -112,30 +111,30 @@ struct House {
 /// A server that is bound and not yet serving.
 #[derive(Debug)]
 pub struct Server {
-    listener: TcpListener,
+    /// Where it listens, and what it serves there.
+    doors: Vec<(TcpListener, Arc<Root>)>,
     /// Where a monitoring system asks.
     metrics: Option<TcpListener>,
     house: Arc<House>,
 }
 
 impl Server {
-    /// Binds `address` to serve `root`.
-    ///
-    /// # Errors
-    /// The system's, where the address cannot be bound.
-    pub fn bind(address: SocketAddr, root: Arc<Root>, settings: Settings) -> io::Result<Self> {
-        Self::on(TcpListener::bind(address)?, root, settings)
+    /// One that has no door yet.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        let (stop, registry) = (Stop::default(), Arc::default());
+        let house = Arc::new(House { settings, stop, registry });
+        Self { doors: Vec::new(), metrics: None, house }
     }
 
-    /// Takes over what listens already, to serve `root`.
+    /// Serves `root` to whoever comes to `listener`.
     ///
     /// # Errors
     /// The system's, where it cannot be used.
-    pub fn on(listener: TcpListener, root: Arc<Root>, settings: Settings) -> io::Result<Self> {
+    pub fn open_door(&mut self, listener: TcpListener, root: Arc<Root>) -> io::Result<()> {
         listener.set_nonblocking(true)?;
-        let (stop, registry) = (Stop::default(), Arc::default());
-        let house = Arc::new(House { root, settings, stop, registry });
-        Ok(Self { listener, metrics: None, house })
+        self.doors.push((listener, root));
+        Ok(())
     }
 
     /// Tells whoever asks there how much was done, while the server serves.
@@ -146,14 +145,6 @@ impl Server {
         listener.set_nonblocking(true)?;
         self.metrics = Some(listener);
         Ok(())
-    }
-
-    /// Where it listens, with the port that was taken if 0 was asked for.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn local_address(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
     }
 
     /// By which it can be stopped.
@@ -175,20 +166,25 @@ impl Server {
         }
         let seats = Seats::new(limits.clone());
         let refusals = Arc::new(AtomicUsize::new(0));
+        let listeners: Vec<&TcpListener> =
+            self.doors.iter().map(|(listener, _)| listener).collect();
         while !stop.is_asked() {
             pulse(false);
-            let Some((stream, peer)) = accept(&self.listener)? else { continue };
-            match seats.enter(peer.ip()) {
-                Ok(seat) => start(house, stream, peer, seat),
-                Err(full) => {
-                    house.registry.totals.refused(full.reason());
-                    warn!(%peer, "refused: {full}");
-                    refuse(stream, &refusals);
+            for at in knocked(&listeners)? {
+                let (listener, root) = &self.doors[at];
+                let Some((stream, peer)) = accept(listener) else { continue };
+                match seats.enter(peer.ip()) {
+                    Ok(seat) => start(house, root, stream, peer, seat),
+                    Err(full) => {
+                        house.registry.totals.refused(full.reason());
+                        warn!(%peer, "refused: {full}");
+                        refuse(stream, &refusals);
+                    }
                 }
             }
         }
         // No one connects to a server that is going away.
-        drop(self.listener);
+        drop(self.doors);
         info!("stopping");
         pulse(true);
         let asked = Clock::now();
@@ -203,31 +199,37 @@ impl Server {
     }
 }
 
-/// The next connection; none where none came within a tick, or where it went away again.
-fn accept(listener: &TcpListener) -> io::Result<Option<(TcpStream, SocketAddr)>> {
-    let mut fds = [PollFd::new(listener, PollFlags::IN)];
+/// To which of `listeners` somebody has come; to none of them within a tick, maybe.
+fn knocked(listeners: &[&TcpListener]) -> io::Result<Vec<usize>> {
+    let mut fds: Vec<PollFd<'_>> =
+        listeners.iter().map(|listener| PollFd::new(*listener, PollFlags::IN)).collect();
     let tick = Timespec::try_from(TICK).unwrap_or(Timespec { tv_sec: 0, tv_nsec: 0 });
     match poll(&mut fds, Some(&tick)) {
-        Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(None),
-        Ok(_) => {}
-        Err(errno) => return Err(errno.into()),
+        Ok(0) | Err(rustix::io::Errno::INTR) => Ok(Vec::new()),
+        Ok(_) => Ok((0..fds.len()).filter(|at| !fds[*at].revents().is_empty()).collect()),
+        Err(errno) => Err(errno.into()),
     }
+}
+
+/// The next connection; none where it went away again.
+fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     match listener.accept() {
-        Ok(accepted) => Ok(Some(accepted)),
+        Ok(accepted) => Some(accepted),
         Err(error) => {
-            // Out of descriptors, or a connection that was reset while it waited. Neither ends
-            // the server; the first would spin without a pause.
+            // Out of descriptors, or a connection that was reset while it waited. Neither ends the
+            // server; the first would spin without a pause.
             if error.kind() != io::ErrorKind::WouldBlock {
                 warn!(%error, "cannot accept a connection");
                 thread::sleep(Duration::from_millis(50));
             }
-            Ok(None)
+            None
         }
     }
 }
 
-fn start(house: &Arc<House>, stream: TcpStream, peer: SocketAddr, seat: Seat) {
-    let guard = |accounts, token| Guard::new(Arc::clone(house), peer, accounts, token);
+fn start(house: &Arc<House>, root: &Arc<Root>, stream: TcpStream, peer: SocketAddr, seat: Seat) {
+    let guard =
+        |accounts, token| Guard::new(Arc::clone(house), Arc::clone(root), peer, accounts, token);
     let (noise, guard) = match &house.settings.entrance {
         Entrance::Plain => (HostNoise::plain(crc32c::crc32c), guard(None, None)),
         Entrance::Sealed { key, accounts } => {

@@ -4,20 +4,22 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 
 use super::Door;
-use crate::store::Root;
+use super::place::Place;
 
 /// Says where the server listens and what a client types.
-pub(super) fn greet(is_read_only: bool, root: &Root, address: SocketAddr, door: &Door) {
+pub(super) fn greet(places: &[Place], addresses: &[SocketAddr], door: &Door) {
+    let mut doors = places.iter().zip(addresses);
+    let Some((place, address)) = doors.next() else { return };
     let host = if address.ip().is_unspecified() {
         format!("{}:{}", host_name(), address.port())
     } else {
         address.to_string()
     };
-    let read_only = if is_read_only { ", read-only" } else { "" };
-    let mut text = format!("serving {} on {address}{read_only}\n", root.path().display());
+    let mut text = serving(place, address);
+    text.extend(doors.map(|(place, address)| serving(place, address)));
     match door {
         Door::Plain => {
-            let or_write = if is_read_only { "" } else { ", write and delete" };
+            let or_write = if place.is_read_only { "" } else { ", write and delete" };
             text += &format!(
                 "plain: nothing is encrypted, and whoever reaches this port may read{or_write} files\n\n  \
                  send:   kift put --plain FILE {host}/\n  list:   kift ls --plain {host}/\n  \
@@ -60,6 +62,11 @@ pub(super) fn greet(is_read_only: bool, root: &Root, address: SocketAddr, door: 
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{text}\nstop with Ctrl-C");
     let _ = out.flush();
+}
+
+fn serving(place: &Place, address: &SocketAddr) -> String {
+    let read_only = if place.is_read_only { ", read-only" } else { "" };
+    format!("serving {} on {address}{read_only}\n", place.root.path().display())
 }
 
 fn host_name() -> String {

@@ -11,13 +11,13 @@ use listenfd::ListenFd;
 use sd_notify::NotifyState;
 use tracing::debug;
 
-/// The socket that was handed over, if one was.
-pub(super) fn listener() -> Result<Option<TcpListener>> {
+/// The sockets that were handed over.
+pub(super) fn listeners() -> Result<Vec<TcpListener>> {
     let mut handed = ListenFd::from_env();
-    if handed.len() == 0 {
-        return Ok(None);
-    }
-    handed.take_tcp_listener(0).context("cannot use the socket that was handed over (LISTEN_FDS)")
+    let taken: Result<Vec<_>, _> =
+        (0..handed.len()).map(|at| handed.take_tcp_listener(at)).collect();
+    let taken = taken.context("cannot use the sockets that were handed over (LISTEN_FDS)")?;
+    Ok(taken.into_iter().flatten().collect())
 }
 
 fn tell(state: &[NotifyState<'_>]) {
