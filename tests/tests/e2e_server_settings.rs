@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::PathBuf;
 
+use kift_core::secure::SecretKey;
+use kift_core::wire::{Answer, Code};
 use kift_tests::dial::Dial;
+use kift_tests::estate::Estate;
 use kift_tests::files::place;
 use kift_tests::machine::{Running, Signal, command, kift, wait_until};
 use kift_tests::serving::Server;
@@ -157,9 +160,30 @@ fn a_file_is_read_again_and_a_broken_one_changes_nothing() {
 }
 
 #[test]
-fn without_a_file_there_is_nothing_to_read_again() {
-    let server = Server::new();
+fn without_a_file_the_server_goes_with_its_terminal() {
+    let mut server = Server::new();
     server.signal(Signal::HUP);
-    wait_until("it is said", || server.log().contains("started without --config"));
-    kift(["ls", "--plain", &server.at("")]).ok();
+    assert!(server.wait().success());
+}
+
+#[test]
+fn patience_is_as_long_as_the_file_says() {
+    let (_place, file) = settings("handshake_timeout = \"1s\"\nidle_timeout = \"1s\"\n");
+    let server = Server::with(&["--config", file.to_str().unwrap()]);
+    // By default one would wait ten times as long, and the other for five minutes.
+    let (mut silent, mut idle) = (Dial::silent(&server), Dial::open(&server));
+    silent.rest();
+    idle.rest();
+    wait_until("both are told in the log", || server.log().matches("session ended").count() == 2);
+    assert!(server.log().contains("in time"), "{}", server.log());
+}
+
+#[test]
+fn passwords_are_tried_as_often_as_the_file_says() {
+    let (_place, file) = settings("password_tries = 1\nlogin_timeout = \"2m\"\n");
+    let estate = Estate::with(&["--config", file.to_str().unwrap()]);
+    estate.user("ben", "rw", "correct horse");
+    let mut dial = Dial::sealed(estate.server(), &SecretKey::from_bytes(&[7; 32]));
+    assert_eq!(dial.login("ben", "wrong horse"), Answer::Failed(Code::LoginFailed));
+    assert_eq!(dial.closed(), Code::LoginFailed);
 }

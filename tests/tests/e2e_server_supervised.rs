@@ -43,6 +43,8 @@ fn it_serves_on_the_socket_that_it_is_given() {
 #[test]
 fn its_supervisor_is_told_how_it_is() {
     let (root, run) = (place(), place());
+    let settings = run.path().join("server.toml");
+    fs::write(&settings, "").unwrap();
     let path = run.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -52,7 +54,11 @@ fn its_supervisor_is_told_how_it_is() {
         String::from_utf8(told[..n].to_vec()).unwrap()
     };
     let until = |word: &str| while !told().lines().any(|line| line == word) {};
-    let variables = [("NOTIFY_SOCKET", path.to_str().unwrap()), ("WATCHDOG_USEC", "200000")];
+    let variables = [
+        ("NOTIFY_SOCKET", path.to_str().unwrap()),
+        ("WATCHDOG_USEC", "200000"),
+        ("KIFT_SERVE_CONFIG", settings.to_str().unwrap()),
+    ];
     let server = Running::start(supervised("", root.path(), Stdio::piped(), &variables));
     assert_eq!(told(), "READY=1\n");
     until("WATCHDOG=1");

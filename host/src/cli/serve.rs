@@ -74,7 +74,7 @@ pub(super) fn run(serve: &Serve, place: Option<&Path>, output: &Output) -> Resul
     }
     enter_sandbox(settings.sandbox.unwrap_or_default(), &places, &door, file.as_deref())?;
     let output = output.clone();
-    let reload = Reload { file, flags, settings, limits, log, output };
+    let reload = file.map(|file| Reload { file, flags, settings, limits, log, output });
     signals::watch(signals, server.stop(), reload).context("cannot watch for signals")?;
     supervisor::ready();
     let pulse = Pulse::new();

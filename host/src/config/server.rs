@@ -63,7 +63,8 @@ macro_rules! settings {
 const HEAD: &str = "\
 # Settings of `kift serve --config FILE`. What is commented out is the default, or an example where
 # there is none. The command line comes before the environment, and that before this file. SIGHUP has
-# the server read it again: log_level and all limits change at once, the rest at the next start.
+# the server read it again: log_level and all limits change at once, the rest at the next start. For
+# that the server may read what lies in the directory of this file: give it one of its own.
 ";
 
 /// What changes while a server runs.

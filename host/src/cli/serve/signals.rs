@@ -17,8 +17,7 @@ use crate::server::{Live, Stop};
 
 /// What is needed to read the settings again.
 pub(super) struct Reload {
-    /// None where there is no file.
-    pub(super) file: Option<PathBuf>,
+    pub(super) file: PathBuf,
     /// What the command line and the environment set.
     pub(super) flags: Settings,
     /// What is in force.
@@ -30,12 +29,7 @@ pub(super) struct Reload {
 
 impl Reload {
     fn again(&mut self) {
-        let Some(file) = &self.file else {
-            return info!(
-                "there are no settings to read again: the server was started without --config"
-            );
-        };
-        let settings = match Settings::read(file) {
+        let settings = match Settings::read(&self.file) {
             Ok(settings) => self.flags.clone().or(settings),
             Err(error) => {
                 let error = format!("{error:#}");
@@ -44,7 +38,7 @@ impl Reload {
         };
         self.limits.set(settings.limits());
         self.log.change(&self.output, &settings);
-        info!(file = ?file, "read the settings again");
+        info!(file = ?self.file, "read the settings again");
         let waiting = settings.waiting(&self.settings);
         if !waiting.is_empty() {
             warn!(settings = waiting.join(", "), "these change when the server is started again");
@@ -52,11 +46,18 @@ impl Reload {
     }
 }
 
-/// The first signal stops the server gracefully, a second one at once.
-pub(super) fn watch(mut signals: Signals, stop: Stop, mut reload: Reload) -> io::Result<()> {
+/// The first signal stops the server gracefully, a second one at once; except that SIGHUP has it read
+/// its settings again, where there are any. Where there are none, it was a terminal that went away.
+pub(super) fn watch(
+    mut signals: Signals,
+    stop: Stop,
+    mut reload: Option<Reload>,
+) -> io::Result<()> {
     thread::Builder::new().name("kift signals".to_owned()).spawn(move || {
         for signal in signals.forever() {
-            if signal == SIGHUP {
+            if signal == SIGHUP
+                && let Some(reload) = &mut reload
+            {
                 supervisor::reloading();
                 reload.again();
                 supervisor::ready();
