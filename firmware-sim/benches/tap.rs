@@ -32,7 +32,7 @@ use kift::secure::SystemRandom;
 use kift_core::secure::{PublicKey, SecretKey};
 use kift_core::session::Side;
 use kift_core::time::Instant;
-use kift_core::wire::{Conflict, Timestamp};
+use kift_core::wire::{Ask, Conflict, Timestamp};
 use kift_firmware_sim::board::factory;
 use kift_firmware_sim::board::netns::Namespace;
 use kift_firmware_sim::board::nor::{BLOCK_LEN, Nor, PAGE_LEN, Times};
@@ -321,6 +321,7 @@ fn kift_peer(file: &[u8], gets: usize, link: Link) -> Result<[f64; 2]> {
         size: Some(file.len() as u64),
         modified: None,
         conflict: Conflict::Refuse,
+        ask: Ask::Now,
         source: Box::new(io::Cursor::new(file.to_vec())),
     })??;
     finish(&mut client)?;
@@ -349,7 +350,7 @@ fn finish(client: &mut Client) -> Result<()> {
 struct Counter(Arc<AtomicU64>);
 
 impl Sink for Counter {
-    fn set_modified(&mut self, _modified: Option<Timestamp>) {}
+    fn begin(&mut self, _size: u64, _modified: Option<Timestamp>) {}
 
     fn write(&mut self, data: &[u8]) -> io::Result<()> {
         self.0.fetch_add(data.len() as u64, Ordering::Relaxed);

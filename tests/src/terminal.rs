@@ -13,7 +13,7 @@ use std::thread::{self, JoinHandle};
 
 use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{LocalModes, tcgetattr};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::machine::{end_now, program, wait_for, wait_until};
 
@@ -40,12 +40,23 @@ impl Terminal {
     /// Where there are no terminals.
     #[must_use]
     pub fn kift<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Self {
+        Self::sized(80, args)
+    }
+
+    /// Runs `kift` in a terminal that is so wide.
+    ///
+    /// # Panics
+    /// Where there are no terminals.
+    #[must_use]
+    pub fn sized<A: AsRef<OsStr>>(columns: u16, args: impl IntoIterator<Item = A>) -> Self {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let master: OwnedFd = openpt(flags).expect("a terminal");
         grantpt(&master).expect("ours");
         unlockpt(&master).expect("ours");
         let name = ptsname(&master, Vec::new()).expect("a name");
         let path = PathBuf::from(OsStr::from_bytes(name.as_bytes()));
+        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+        tcsetwinsize(&master, size).expect("a size");
         // It is to be the other process's terminal, and not this one's.
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let slave = || open(&path, flags, Mode::empty()).expect("its other end");
@@ -56,6 +67,7 @@ impl Terminal {
             .args(args)
             .env_remove("KIFT_LOG")
             .env("KIFT_STATE", "/dev/null/kift")
+            .env("TERM", "xterm")
             .stdin(slave())
             .stdout(slave())
             .stderr(slave())
@@ -122,6 +134,14 @@ impl Terminal {
     /// Where nobody has the terminal open any more.
     pub fn say(&mut self, line: &str) {
         self.keyboard.write_all(format!("{line}\n").as_bytes()).expect("somebody listens");
+    }
+
+    /// Presses keys, among them `\x03` for Ctrl-C, `\x04` for Ctrl-D and `\t`.
+    ///
+    /// # Panics
+    /// Where nobody has the terminal open any more.
+    pub fn press(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).expect("somebody listens");
     }
 
     /// Waits for the end. Gives how it ended, and all that was shown.

@@ -92,7 +92,7 @@ fn rm_removes_files_and_empty_directories_and_goes_on_after_a_failure() {
         &server.at("full/empty"),
     ];
     let rm = kift(rm);
-    rm.fails(&["/none: no such file", "/full: ", "not empty"]);
+    rm.fails(&["none: no such file", "full: ", "not empty"]);
     let removed: Vec<Value> = String::from_utf8(rm.stdout)
         .unwrap()
         .lines()

@@ -16,7 +16,6 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use super::args::{Link as LinkArgs, ServerKey};
-use super::explain;
 use super::password;
 use crate::client::{Client, ClientError, Expect, Link};
 use crate::remote::Remote;
@@ -29,13 +28,24 @@ const PASSWORDS_MAX: u32 = 3;
 /// A session with the server, in which the user is logged in, and that an interrupt ends. What this
 /// machine remembers is in `place`, or where it usually is.
 pub(super) fn connect(remote: &Remote, args: &LinkArgs, place: Option<&Path>) -> Result<Client> {
-    let dial = Dial { remote, interrupted: Arc::default(), asking: Arc::default() };
-    dial.watch_for_interrupts().context("cannot watch for signals")?;
+    let interrupts = Interrupts::default();
+    interrupts.watch(&interrupts.end)?;
+    connect_watched(remote, args, place, &interrupts)
+}
+
+/// The same, for whoever watches for interrupts already.
+pub(super) fn connect_watched(
+    remote: &Remote,
+    args: &LinkArgs,
+    place: Option<&Path>,
+    interrupts: &Interrupts,
+) -> Result<Client> {
+    let dial = Dial { remote, interrupts };
     if args.plain {
         if let Some(user) = &remote.user {
             bail!("plain links have no login: leave {:?} out", format!("{user}@"));
         }
-        return dial.open(Link::Plain).map_err(explain);
+        return Ok(dial.open(Link::Plain)?);
     }
     let state = State::open(place)?;
     let (key, _) = state.key_or_new()?;
@@ -53,36 +63,52 @@ pub(super) fn connect(remote: &Remote, args: &LinkArgs, place: Option<&Path>) ->
     }
 }
 
-/// A server that is to be reached.
-struct Dial<'a> {
-    remote: &'a Remote,
-    interrupted: Arc<AtomicBool>,
+/// What signals of the user's lead to.
+#[derive(Debug, Default)]
+pub(super) struct Interrupts {
+    /// Sessions end in good order.
+    pub(super) end: Arc<AtomicBool>,
+    /// What is under way is stopped, and sessions go on.
+    pub(super) stop: Arc<AtomicBool>,
     /// A person is being asked something: there is nothing to end in good order.
     asking: Arc<AtomicBool>,
 }
 
-impl Dial<'_> {
-    fn watch_for_interrupts(&self) -> io::Result<()> {
-        for signal in [SIGINT, SIGTERM] {
+impl Interrupts {
+    /// From now on Ctrl-C sets `flag`, which is one of these, and SIGTERM the one that ends sessions.
+    /// A second signal, before the flag was taken back, ends the process as usual.
+    pub(super) fn watch(&self, flag: &Arc<AtomicBool>) -> Result<()> {
+        let watch = |signal, set: &Arc<AtomicBool>| -> io::Result<()> {
             flag::register_conditional_default(signal, Arc::clone(&self.asking))?;
-            // A second signal ends the process as usual.
-            flag::register_conditional_default(signal, Arc::clone(&self.interrupted))?;
-            flag::register(signal, Arc::clone(&self.interrupted))?;
-        }
-        Ok(())
+            flag::register_conditional_default(signal, Arc::clone(set))?;
+            flag::register(signal, Arc::clone(set))?;
+            Ok(())
+        };
+        watch(SIGINT, flag)
+            .and_then(|()| watch(SIGTERM, &self.end))
+            .context("cannot watch for signals")
     }
 
-    fn ask<T>(&self, question: impl FnOnce() -> T) -> T {
+    /// Runs `question`, which a signal ends together with the process.
+    pub(super) fn ask<T>(&self, question: impl FnOnce() -> T) -> T {
         self.asking.store(true, Ordering::Relaxed);
         let answer = question();
         self.asking.store(false, Ordering::Relaxed);
         answer
     }
+}
 
+/// A server that is to be reached.
+struct Dial<'a> {
+    remote: &'a Remote,
+    interrupts: &'a Interrupts,
+}
+
+impl Dial<'_> {
     /// A session whose server is known to be the right one.
     fn open(&self, link: Link) -> Result<Client, ClientError> {
         let mut client = Client::connect(self.remote, link)?;
-        client.interrupt_by(Arc::clone(&self.interrupted));
+        client.interrupt_by(Arc::clone(&self.interrupts.end));
         client.open()?;
         Ok(client)
     }
@@ -106,7 +132,7 @@ impl Dial<'_> {
         let shown = match self.open(link.clone()) {
             Ok(client) => return Ok((client, link)),
             Err(ClientError::Stranger(shown)) => shown,
-            Err(error) => return Err(explain(error)),
+            Err(error) => return Err(error.into()),
         };
         if let Some(pin) = pin {
             return Err(not_the_one(&address, pin, &shown));
@@ -114,10 +140,10 @@ impl Dial<'_> {
         if !known.is_empty() {
             return Err(changed(&address, &known, &shown));
         }
-        self.ask(|| ask_about(&address, &shown))?;
+        self.interrupts.ask(|| ask_about(&address, &shown))?;
         trust::remember(state, &address, &shown)?;
         let link = Link::Sealed { key, server: Expect::Keys(vec![shown]) };
-        Ok((self.open(link.clone()).map_err(explain)?, link))
+        Ok((self.open(link.clone())?, link))
     }
 
     /// A first contact by a token. The server is known when its first answer has come: only who has
@@ -126,9 +152,9 @@ impl Dial<'_> {
         if let Some(user) = &self.remote.user {
             bail!("the token says which user this is: leave {:?} out", format!("{user}@"));
         }
-        let mut client = self.open(Link::Pairing { key, token }).map_err(explain)?;
+        let mut client = self.open(Link::Pairing { key, token })?;
         // What it answers does not matter.
-        let _ = client.ask(&Request::Space).map_err(explain)?;
+        let _ = client.ask(&Request::Space)?;
         let Some(server) = client.server() else { bail!("the server has shown no key") };
         trust::remember(state, &self.remote.address(), &server)?;
         let _ = writeln!(
@@ -148,11 +174,11 @@ impl Dial<'_> {
             Err(Code::LoginRequired) => {}
             Err(code) => return Err(refused(user, code)),
         }
-        client.finish().map_err(explain)?;
+        client.finish()?;
         for _ in 0..PASSWORDS_MAX {
             let question = format!("password of {user} at {}: ", self.remote.address());
-            let password = self.ask(|| password::ask(&question))?;
-            let mut client = self.open(link.clone()).map_err(explain)?;
+            let password = self.interrupts.ask(|| password::ask(&question))?;
+            let mut client = self.open(link.clone())?;
             match log_in(&mut client, user, &password)? {
                 Ok(()) => return Ok(client),
                 Err(Code::LoginFailed) => {
@@ -176,7 +202,7 @@ fn log_in(client: &mut Client, user: &str, password: &str) -> Result<Result<(), 
     let Some(password) = Password::new(password) else {
         bail!("a password has at most 128 bytes, and no NUL among them");
     };
-    Ok(match client.ask(&Request::Login { user, password }).map_err(explain)? {
+    Ok(match client.ask(&Request::Login { user, password })? {
         Ok(Reply::Done) => Ok(()),
         Ok(_) => Err(Code::Internal),
         Err(Failure::Local(Code::BadName)) => bail!("{user:?} is no user's name"),

@@ -9,6 +9,7 @@ use kift_core::session::{Error, Failure};
 use kift_core::wire::Code;
 
 use super::args::Output;
+use crate::client::ClientError;
 
 /// Standard output and standard error, as the user wants them.
 #[derive(Debug)]
@@ -59,10 +60,26 @@ impl Console {
         }
     }
 
+    /// Something said to a person in a conversation.
+    pub(super) fn say(&self, line: fmt::Arguments<'_>) {
+        if !self.quiet {
+            let _ = writeln!(io::stdout(), "{line}");
+        }
+    }
+
     /// Something that went wrong: what and why in the first line, and in those below what to do.
     pub(super) fn error(&self, text: fmt::Arguments<'_>) {
         let text = text.to_string().replace('\n', "\n      ");
         let _ = writeln!(io::stderr(), "kift: {text}");
+    }
+
+    /// Why a command did not go on to its end.
+    pub(super) fn tell(&self, error: &anyhow::Error) {
+        let advice = match error.downcast_ref() {
+            Some(ClientError::Session(end)) => advice_on_end(*end),
+            _ => "",
+        };
+        self.error(format_args!("{}", advised(format_args!("{error:#}"), advice)));
     }
 
     /// A name as it may be shown: to a terminal without control characters.
@@ -174,7 +191,7 @@ pub(super) fn advice(failure: Failure) -> &'static str {
 }
 
 /// What the user can do about the end of a session.
-pub(super) fn advice_on_end(error: Error) -> &'static str {
+fn advice_on_end(error: Error) -> &'static str {
     match error {
         Error::PeerClosed(Code::TooManySessions) => "try again later, or raise --max-sessions",
         Error::PeerClosed(Code::SealedOnly) => "leave --plain out",

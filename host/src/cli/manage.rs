@@ -1,34 +1,46 @@
 //! `kift ls`, `stat`, `rm`, `mv`, `mkdir` and `df`.
 
+use std::fmt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Result, anyhow, bail};
 use indicatif::HumanBytes;
 use kift_core::session::{Failure, Reply};
-use kift_core::wire::{EntryKind, Meta, Request, Timestamp};
+use kift_core::wire::{Digest, EntryKind, Meta, Request, Space, Timestamp};
 use serde_json::{Value, json};
 
 use super::args::{Df, Link, Ls, Mkdir, Mv, Rm, Stat};
 use super::console::{Console, advice, advised};
-use super::{Verdict, connect, explain};
+use super::{Verdict, connect};
+use crate::client::{Client, ClientError, Listing};
 use crate::remote::Remote;
 
 /// Asks one thing of the server, on a session of its own.
 fn ask(remote: &Remote, link: &Link, place: Option<&Path>, request: &Request<'_>) -> Result<Reply> {
-    let result = connect(remote, link, place)?.ask_last(request).map_err(explain)?;
+    let result = connect(remote, link, place)?.ask_last(request)?;
     result.map_err(|failure| failed(remote, failure))
 }
 
-fn failed(what: &impl std::fmt::Display, failure: Failure) -> anyhow::Error {
+/// A request about `what` failed.
+pub(super) fn failed(what: &impl fmt::Display, failure: Failure) -> anyhow::Error {
     anyhow!(advised(format_args!("{what}: {failure}"), advice(failure)))
 }
 
 pub(super) fn ls(ls: &Ls, place: Option<&Path>, console: &Console) -> Result<Verdict> {
     let mut client = connect(&ls.remote, &ls.link, place)?;
-    let listing = client.list(&ls.remote.path).map_err(explain)?;
-    client.finish().map_err(explain)?;
+    let listing = client.list(&ls.remote.path)?;
+    client.finish()?;
     let listing = listing.map_err(|failure| failed(&ls.remote, failure))?;
+    Ok(show_listing(&ls.remote, &listing, console))
+}
+
+/// Shows what is in the directory `what`.
+pub(super) fn show_listing(
+    what: &impl fmt::Display,
+    listing: &Listing,
+    console: &Console,
+) -> Verdict {
     for entry in &listing.entries {
         if console.json {
             let mut object = object_of(&entry.meta);
@@ -45,12 +57,12 @@ pub(super) fn ls(ls: &Ls, place: Option<&Path>, console: &Console) -> Result<Ver
     }
     if listing.skipped > 0 {
         console.error(format_args!(
-            "{}: {} names are not UTF-8 or too long, and are left out",
-            ls.remote, listing.skipped
+            "{what}: {} names are not UTF-8 or too long, and are left out",
+            listing.skipped
         ));
-        return Ok(Verdict::SomeFailed);
+        return Verdict::SomeFailed;
     }
-    Ok(Verdict::AllDone)
+    Verdict::AllDone
 }
 
 pub(super) fn stat(stat: &Stat, place: Option<&Path>, console: &Console) -> Result<Verdict> {
@@ -58,16 +70,21 @@ pub(super) fn stat(stat: &Stat, place: Option<&Path>, console: &Console) -> Resu
     let Reply::Stat { meta, digest } = ask(&stat.remote, &stat.link, place, &request)? else {
         bail!("{}: the answer is none to a stat", stat.remote);
     };
+    show_stat(&stat.remote.path, &meta, digest, console);
+    Ok(Verdict::AllDone)
+}
+
+/// Shows what is known of `path`.
+pub(super) fn show_stat(path: &str, meta: &Meta, digest: Option<Digest>, console: &Console) {
     if console.json {
-        let mut object = object_of(&meta);
-        object["path"] = json!(stat.remote.path);
+        let mut object = object_of(meta);
+        object["path"] = json!(path);
         if let Some(digest) = digest {
             object["blake3"] = json!(digest.to_string());
         }
-        console.object(&object);
-        return Ok(Verdict::AllDone);
+        return console.object(&object);
     }
-    console.result(format_args!("path      {}", console.name(&stat.remote.path)));
+    console.result(format_args!("path      {}", console.name(path)));
     console.result(format_args!("kind      {}", kind(meta.kind)));
     if meta.kind == EntryKind::File {
         console.result(format_args!("size      {} ({})", meta.size, HumanBytes(meta.size)));
@@ -78,7 +95,6 @@ pub(super) fn stat(stat: &Stat, place: Option<&Path>, console: &Console) -> Resu
     if let Some(digest) = digest {
         console.result(format_args!("blake3    {digest}"));
     }
-    Ok(Verdict::AllDone)
 }
 
 pub(super) fn rm(rm: &Rm, place: Option<&Path>, console: &Console) -> Result<Verdict> {
@@ -87,20 +103,31 @@ pub(super) fn rm(rm: &Rm, place: Option<&Path>, console: &Console) -> Result<Ver
         bail!("{other} is not on {}: remove from one server at a time", first.address());
     }
     let mut client = connect(first, &rm.link, place)?;
+    let paths = rm.remotes.iter().map(|remote| remote.path.as_str());
+    let verdict = remove(&mut client, paths, console)?;
+    client.finish()?;
+    Ok(verdict)
+}
+
+/// Removes files and empty directories, and tells of each.
+pub(super) fn remove<'a>(
+    client: &mut Client,
+    paths: impl Iterator<Item = &'a str>,
+    console: &Console,
+) -> Result<Verdict, ClientError> {
     let mut verdict = Verdict::AllDone;
-    for remote in &rm.remotes {
-        match client.ask(&Request::Delete { path: &remote.path }).map_err(explain)? {
+    for path in paths {
+        match client.ask(&Request::Delete { path })? {
             Ok(_) => {
-                console.object(&json!({ "path": remote.path, "removed": true }));
-                console.detail(format_args!("removed {:?}", remote.path));
+                console.object(&json!({ "path": path, "removed": true }));
+                console.detail(format_args!("removed {path:?}"));
             }
             Err(failure) => {
                 verdict = Verdict::SomeFailed;
-                console.error(format_args!("{}", failed(remote, failure)));
+                console.error(format_args!("{}", failed(&console.name(path), failure)));
             }
         }
     }
-    client.finish().map_err(explain)?;
     Ok(verdict)
 }
 
@@ -123,11 +150,16 @@ pub(super) fn df(df: &Df, place: Option<&Path>, console: &Console) -> Result<Ver
     let Reply::Space(space) = ask(&df.remote, &df.link, place, &Request::Space)? else {
         bail!("{}: the answer is none about space", df.remote);
     };
+    show_space(&space, console);
+    Ok(Verdict::AllDone)
+}
+
+/// Shows how much room there is.
+pub(super) fn show_space(space: &Space, console: &Console) {
     if console.json {
-        console.object(&json!({
+        return console.object(&json!({
             "free": space.free, "total": space.total, "file_size_max": space.file_size_max,
         }));
-        return Ok(Verdict::AllDone);
     }
     let line = |name, bytes| {
         console.result(format_args!("{name:13} {bytes:>20}  {}", HumanBytes(bytes)));
@@ -135,7 +167,6 @@ pub(super) fn df(df: &Df, place: Option<&Path>, console: &Console) -> Result<Ver
     line("free", space.free);
     line("total", space.total);
     line("largest file", space.file_size_max);
-    Ok(Verdict::AllDone)
 }
 
 fn kind(kind: EntryKind) -> &'static str {

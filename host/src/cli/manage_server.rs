@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 
 use super::args::{Status, Stop};
 use super::console::{Console, advice, advised, printable};
-use super::{Verdict, connect, explain};
+use super::{Verdict, connect};
 use crate::client::Client;
 use crate::remote::Remote;
 
 pub(super) fn status(status: &Status, place: Option<&Path>, console: &Console) -> Result<Verdict> {
     let mut client = connect(&status.remote, &status.link, place)?;
     let objects = objects(&mut client, &status.remote)?;
-    client.finish().map_err(explain)?;
+    client.finish()?;
     if console.json {
         objects.iter().for_each(|object| console.object(object));
         return Ok(Verdict::AllDone);
@@ -39,7 +39,7 @@ pub(super) fn stop(stop: &Stop, place: Option<&Path>, console: &Console) -> Resu
     let mut client = connect(&stop.remote, &stop.link, place)?;
     let objects = objects(&mut client, &stop.remote)?;
     let running: Vec<&Value> = sessions(&objects).filter(|it| it["request"].is_string()).collect();
-    let result = client.ask_last(&Request::Shutdown).map_err(explain)?;
+    let result = client.ask_last(&Request::Shutdown)?;
     result.map_err(|failure| refused(&stop.remote, failure))?;
     console.object(&json!({ "stopping": true, "running": running }));
     if console.json {
@@ -58,10 +58,10 @@ pub(super) fn stop(stop: &Stop, place: Option<&Path>, console: &Console) -> Resu
 
 /// What the server says of itself and its sessions.
 fn objects(client: &mut Client, remote: &Remote) -> Result<Vec<Value>> {
-    let text = match client.status().map_err(explain)? {
+    let text = match client.status()? {
         Ok(text) => text,
         Err(failure) => {
-            client.finish().map_err(explain)?;
+            client.finish()?;
             return Err(refused(remote, failure));
         }
     };

@@ -11,19 +11,19 @@ mod manage_server;
 mod pair;
 mod password;
 mod serve;
+mod shell;
 mod transfer;
 mod user;
 
 use std::process::ExitCode;
 
-use anyhow::anyhow;
 use clap::Parser as _;
 
 use crate::client::ClientError;
 use crate::state::State;
 use args::{Args, Command};
 use connect::connect;
-use console::{Console, advice_on_end, advised};
+use console::Console;
 
 /// Exit code after an interrupt, as shells give it.
 const INTERRUPTED: u8 = 130;
@@ -49,6 +49,7 @@ pub fn run() -> ExitCode {
         Command::Get(get) => transfer::get(&get, place, &console),
         Command::Sync(sync) => transfer::sync(&sync, place, &console),
         Command::Cat(cat) => transfer::cat(&cat, place, &console),
+        Command::Shell(shell) => shell::run(&shell, place, &console),
         Command::Ls(ls) => manage::ls(&ls, place, &console),
         Command::Stat(stat) => manage::stat(&stat, place, &console),
         Command::Rm(rm) => manage::rm(&rm, place, &console),
@@ -69,19 +70,11 @@ pub fn run() -> ExitCode {
         Ok(Verdict::AllDone) => ExitCode::SUCCESS,
         Ok(Verdict::SomeFailed) => ExitCode::FAILURE,
         Err(error) => {
-            console.error(format_args!("{error:#}"));
+            console.tell(&error);
             match error.downcast_ref() {
                 Some(ClientError::Interrupted) => ExitCode::from(INTERRUPTED),
                 _ => ExitCode::FAILURE,
             }
         }
-    }
-}
-
-/// The end of a session, with what the user can do about it.
-fn explain(error: ClientError) -> anyhow::Error {
-    match error {
-        ClientError::Session(end) => anyhow!(advised(end, advice_on_end(end))),
-        other => other.into(),
     }
 }

@@ -31,12 +31,12 @@ pub(super) struct Desk {
     is_open: bool,
     source: Option<(RequestId, Source)>,
     /// In the order of their requests.
-    sinks: VecDeque<(RequestId, Box<dyn Sink>)>,
+    sinks: VecDeque<(RequestId, Box<dyn Sink + Send>)>,
     done: VecDeque<Done>,
     entries: Vec<RemoteEntry>,
     /// Why this end's files failed requests that are not over yet.
     reasons: Vec<(RequestId, io::Error)>,
-    on_bytes: Option<Box<dyn FnMut(u64)>>,
+    on_bytes: Option<Box<dyn FnMut(u64) + Send>>,
 }
 
 impl Desk {
@@ -63,15 +63,15 @@ impl Desk {
         self.server.filter(|server| server.1 == admitted).map(|server| server.0)
     }
 
-    pub(super) fn on_bytes(&mut self, f: Box<dyn FnMut(u64)>) {
+    pub(super) fn on_bytes(&mut self, f: Box<dyn FnMut(u64) + Send>) {
         self.on_bytes = Some(f);
     }
 
-    pub(super) fn set_source(&mut self, id: RequestId, source: Box<dyn io::Read>) {
+    pub(super) fn set_source(&mut self, id: RequestId, source: Box<dyn io::Read + Send>) {
         self.source = Some((id, Source::new(source)));
     }
 
-    pub(super) fn add_sink(&mut self, id: RequestId, sink: Box<dyn Sink>) {
+    pub(super) fn add_sink(&mut self, id: RequestId, sink: Box<dyn Sink + Send>) {
         self.sinks.push_back((id, sink));
     }
 
@@ -90,7 +90,7 @@ impl Desk {
     }
 
     /// The sink of the download under way, which is the oldest.
-    fn sink(&mut self, id: RequestId) -> Option<&mut Box<dyn Sink>> {
+    fn sink(&mut self, id: RequestId) -> Option<&mut Box<dyn Sink + Send>> {
         self.sinks.iter_mut().find(|(of, _)| *of == id).map(|(_, sink)| sink)
     }
 

@@ -104,7 +104,7 @@ pub struct Upload<'a> {
     /// Whether the server is to look first if it has the file already.
     pub ask: Ask,
     /// Its contents. Where a read would block, it is tried again later.
-    pub source: Box<dyn io::Read>,
+    pub source: Box<dyn io::Read + Send>,
 }
 
 /// A client of one server.
@@ -184,6 +184,12 @@ impl<T: Read + Write> Client<T> {
         Ok(())
     }
 
+    /// Whether the session has ended, so that nothing can be asked any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+
     /// The server's key, once it was found to be the right one.
     #[must_use]
     pub fn server(&self) -> Option<PublicKey> {
@@ -208,7 +214,7 @@ impl<T: Read + Write> Client<T> {
     }
 
     /// Calls `f` with the number of bytes of files that went either way, as they go.
-    pub fn on_bytes(&mut self, f: impl FnMut(u64) + 'static) {
+    pub fn on_bytes(&mut self, f: impl FnMut(u64) + Send + 'static) {
         self.desk.on_bytes(Box::new(f));
     }
 
@@ -263,7 +269,7 @@ impl<T: Read + Write> Client<T> {
     pub fn get(
         &mut self,
         path: &str,
-        sink: Box<dyn Sink>,
+        sink: Box<dyn Sink + Send>,
     ) -> Result<Result<RequestId, Code>, ClientError> {
         let id = match self.request(&Request::Get { path, first: 0, count: None })? {
             Ok(id) => id,

@@ -9,12 +9,12 @@ use crate::net::TICK;
 
 /// A source being read, with what it gave for a buffer that it could not fill yet.
 pub(super) struct Source {
-    reader: Box<dyn Read>,
+    reader: Box<dyn Read + Send>,
     held: Vec<u8>,
 }
 
 impl Source {
-    pub(super) fn new(reader: Box<dyn Read>) -> Self {
+    pub(super) fn new(reader: Box<dyn Read + Send>) -> Self {
         Self { reader, held: Vec::new() }
     }
 

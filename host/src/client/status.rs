@@ -1,8 +1,7 @@
 //! What a server says it is doing.
 
-use std::cell::RefCell;
 use std::io;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kift_core::session::Failure;
 use kift_core::wire::{Request, Timestamp};
@@ -14,13 +13,19 @@ const STATUS_LEN_MAX: usize = 16 << 20;
 
 /// What came so far.
 #[derive(Debug, Default, Clone)]
-struct Text(Rc<RefCell<Vec<u8>>>);
+struct Text(Arc<Mutex<Vec<u8>>>);
+
+impl Text {
+    fn bytes(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Sink for Text {
     fn begin(&mut self, _size: u64, _modified: Option<Timestamp>) {}
 
     fn write(&mut self, data: &[u8]) -> io::Result<()> {
-        let mut text = self.0.borrow_mut();
+        let mut text = self.bytes();
         if text.len() + data.len() > STATUS_LEN_MAX {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
@@ -46,6 +51,6 @@ impl Client {
         };
         self.desk.add_sink(id, Box::new(text.clone()));
         let Some(done) = self.next_done()? else { return Err(self.how_it_ended()) };
-        Ok(done.result.map(|_| String::from_utf8_lossy(&text.0.borrow()).into_owned()))
+        Ok(done.result.map(|_| String::from_utf8_lossy(&text.bytes()).into_owned()))
     }
 }

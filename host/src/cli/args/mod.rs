@@ -5,6 +5,7 @@ mod files;
 mod link;
 mod people;
 mod serve;
+mod shell;
 mod transfer;
 
 use std::path::PathBuf;
@@ -15,7 +16,8 @@ pub(in crate::cli) use files::{Df, Ls, Mkdir, Mv, Rm, Stat};
 pub(in crate::cli) use link::{Link, ServerKey};
 pub(in crate::cli) use people::{Authorize, Key, Pair, PasswordSource, User};
 pub(in crate::cli) use serve::{Serve, Status, Stop};
-pub(in crate::cli) use transfer::{Cat, Get, Put, Sync};
+pub(in crate::cli) use shell::Shell;
+pub(in crate::cli) use transfer::{Cat, Get, OnConflict, Put, Selection, Sync};
 
 /// Move files between machines, whole or not at all.
 ///
@@ -60,6 +62,8 @@ pub(in crate::cli) enum Command {
     Sync(Sync),
     /// Show files on standard output, byte by byte as they are
     Cat(Cat),
+    /// One session, and one command after the other
+    Shell(Shell),
     /// List a directory
     Ls(Ls),
     /// Show size, time and, if asked, BLAKE3 of a file

@@ -96,11 +96,11 @@ impl<'a> Account<'a> {
         self.meter.aside(|| self.console.detail(line));
     }
 
-    /// Takes the bar away and sums up.
-    pub(super) fn close(&self) -> Verdict {
+    /// Takes the bar away and sums up; for programs only where the session went on to the end.
+    pub(super) fn close(&self, is_whole: bool) -> Verdict {
         let took = self.meter.finish();
         let Tally { moved, bytes, unchanged, left_out, removed, failed } = self.tally;
-        if !self.is_mute {
+        if is_whole && !self.is_mute {
             self.console.object(&json!({ "summary": {
                 "files": moved, "bytes": bytes, "unchanged": unchanged, "left_out": left_out,
                 "removed": removed, "failed": failed, "seconds": took.as_secs_f64(),

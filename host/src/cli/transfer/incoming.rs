@@ -166,7 +166,7 @@ impl Mover<'_> {
             self.account.would(format_args!("would fetch {remote:?} to {to}"));
             return Ok(());
         }
-        let sink: Box<dyn Sink> = match &local {
+        let sink: Box<dyn Sink + Send> = match &local {
             None => Box::new(Pipe(io::stdout())),
             Some(local) => Box::new(FileSink::new(local.clone(), self.choices.conflict)),
         };
@@ -206,7 +206,7 @@ impl Mover<'_> {
 
 /// A sink whose bytes a bar is to expect as soon as they are known.
 struct Metered {
-    sink: Box<dyn Sink>,
+    sink: Box<dyn Sink + Send>,
     meter: Meter,
 }
 

@@ -29,7 +29,9 @@ mod tree;
 
 pub(super) use choices::{Choices, Skip};
 pub(super) use filter::Filter;
+pub(super) use incoming::Destination;
 pub(super) use mover::Mover;
+pub(super) use outgoing::Target;
 
 pub(super) use cat::run as cat;
 pub(super) use get::run as get;

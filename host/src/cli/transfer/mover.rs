@@ -13,8 +13,8 @@ use serde_json::json;
 
 use super::Choices;
 use super::account::Account;
+use crate::cli::Verdict;
 use crate::cli::console::{Console, advice, advised};
-use crate::cli::{Verdict, explain};
 use crate::client::{Client, ClientError, Done};
 
 /// The entries of a remote directory.
@@ -71,15 +71,21 @@ impl<'a> Mover<'a> {
         self.conclude(result)
     }
 
+    /// The same, and the session goes on.
+    pub(in crate::cli) fn settle(mut self, queued: Result<(), ClientError>) -> Result<Verdict> {
+        let result = queued.and_then(|()| self.drain());
+        self.conclude(result)
+    }
+
     fn conclude(&mut self, result: Result<(), ClientError>) -> Result<Verdict> {
         // Answers came although the session may have broken.
         self.tell_done();
-        let verdict = self.account.close();
+        let verdict = self.account.close(result.is_ok());
         let Err(error) = result else { return Ok(verdict) };
         let is_sending = self.open.values().any(|job| matches!(job, Job::Send { .. }));
         let done = if is_sending { "stored" } else { "fetched" };
         let (moved, unknown) = (self.account.moved(), self.open.len());
-        Err(explain(error)).with_context(|| {
+        Err(error).with_context(|| {
             format!("{moved} files were {done}, {unknown} were under way and are not known to be")
         })
     }

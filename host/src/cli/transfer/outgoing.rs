@@ -214,7 +214,7 @@ impl Mover<'_> {
         &mut self,
         local: Option<PathBuf>,
         remote: String,
-        source: Box<dyn io::Read>,
+        source: Box<dyn io::Read + Send>,
         meta: Option<&Metadata>,
         ask: Ask,
     ) -> Result<(), ClientError> {

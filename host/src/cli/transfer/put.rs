@@ -9,7 +9,7 @@ use super::outgoing::Target;
 use super::{Choices, Mover};
 use crate::cli::args::Put;
 use crate::cli::console::{Console, advice, advised};
-use crate::cli::{Verdict, connect, explain};
+use crate::cli::{Verdict, connect};
 use crate::client::Client;
 use crate::remote::Remote;
 
@@ -46,7 +46,7 @@ fn split(operands: &[PathBuf]) -> Result<(&[PathBuf], Remote)> {
 
 /// Whether a path that was written without a slash at its end is a directory all the same.
 pub(in crate::cli) fn is_directory(client: &mut Client, path: &str) -> Result<bool> {
-    match client.stat(path).map_err(explain)? {
+    match client.stat(path)? {
         Ok(meta) => Ok(meta.kind == EntryKind::Directory),
         // Who may leave files, and nothing else, is not told.
         Err(failure) if matches!(failure.code(), Code::NotFound | Code::Denied) => Ok(false),
