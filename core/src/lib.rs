@@ -46,4 +46,7 @@ pub mod time;
 mod transfer;
 pub mod wire;
 
+#[cfg(feature = "host")]
+pub use transfer::Tree;
+
 pub use secure::{Checksum, VERSION_MAJOR, VERSION_MINOR, crc32c};

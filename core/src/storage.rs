@@ -18,6 +18,8 @@ use core::task::Poll;
 use crate::secure::Peer;
 use crate::session::Event;
 use crate::wire::{Code, Digest, Entry, Meta, Password, Path, Put, Space};
+#[cfg(feature = "host")]
+use crate::wire::{Run, RunLen, Ticket, TransferId};
 
 /// What an operation came to.
 pub type Outcome<T> = Poll<Result<T, Code>>;
@@ -188,6 +190,110 @@ pub trait Store: Files {
     #[cfg(feature = "host")]
     fn shut_down(&mut self, request: RequestId) -> Outcome<()> {
         let _ = request;
+        Poll::Ready(Err(Code::Unsupported))
+    }
+
+    /// Makes a ticket, by which one other link may join the session of this one within half a
+    /// minute.
+    ///
+    /// # Errors
+    /// The reason of the refusal.
+    #[cfg(feature = "host")]
+    fn ticket(&mut self, request: RequestId) -> Outcome<Ticket> {
+        let _ = request;
+        Poll::Ready(Err(Code::Unsupported))
+    }
+
+    /// Joins the session that `ticket` was made for, which is thereby used up.
+    ///
+    /// # Errors
+    /// [`Code::Denied`], the same for every ticket that is none.
+    #[cfg(feature = "host")]
+    fn attach(&mut self, request: RequestId, ticket: Ticket) -> Outcome<()> {
+        let _ = (request, ticket);
+        Poll::Ready(Err(Code::Unsupported))
+    }
+
+    /// Opens an upload in runs, as [`begin`](Self::begin) does one in a single stream. It belongs to
+    /// the session, whose every link may store its runs; its size is known and needs two of them.
+    ///
+    /// # Errors
+    /// The reason of the refusal.
+    #[cfg(feature = "host")]
+    fn begin_transfer(
+        &mut self,
+        request: RequestId,
+        path: Path<'_>,
+        put: &Put<'_>,
+        runs: RunLen,
+    ) -> Outcome<()> {
+        let _ = (request, path, put, runs);
+        Poll::Ready(Err(Code::Unsupported))
+    }
+
+    /// Opens one run of such an upload. [`write`](Files::write) and [`commit`](Files::commit) or
+    /// [`abort`](Files::abort) follow, as for a file; what is committed is the run alone, and has
+    /// the value of its subtree for a root.
+    ///
+    /// # Errors
+    /// The reason of the refusal.
+    #[cfg(feature = "host")]
+    fn begin_run(&mut self, request: RequestId, transfer: TransferId, run: Run) -> Outcome<()> {
+        let _ = (request, transfer, run);
+        Poll::Ready(Err(Code::Unsupported))
+    }
+
+    /// Makes the upload appear under its final name, durably, if all its runs came and their values
+    /// make `root`. Gives what [`commit`](Files::commit) does.
+    ///
+    /// # Errors
+    /// The reason of the refusal. Nothing may then be left of the upload.
+    #[cfg(feature = "host")]
+    fn commit_transfer(
+        &mut self,
+        request: RequestId,
+        transfer: TransferId,
+        size: u64,
+        root: Digest,
+    ) -> Outcome<u32> {
+        let _ = (request, transfer, size, root);
+        Poll::Ready(Err(Code::Unsupported))
+    }
+
+    /// Opens a regular file, whose runs every link of the session may then fetch.
+    ///
+    /// # Errors
+    /// The reason of the refusal.
+    #[cfg(feature = "host")]
+    fn open_transfer(
+        &mut self,
+        request: RequestId,
+        transfer: TransferId,
+        path: Path<'_>,
+    ) -> Outcome<Meta> {
+        let _ = (request, transfer, path);
+        Poll::Ready(Err(Code::Unsupported))
+    }
+
+    /// Opens one run of it as the source of [`read`](Files::read), and gives what is known of the
+    /// file. [`close`](Self::close) follows.
+    ///
+    /// # Errors
+    /// The reason of the refusal.
+    #[cfg(feature = "host")]
+    fn open_run(&mut self, request: RequestId, transfer: TransferId, run: Run) -> Outcome<Meta> {
+        let _ = (request, transfer, run);
+        Poll::Ready(Err(Code::Unsupported))
+    }
+
+    /// Drops what came of an upload in runs, or closes the source of a download.
+    ///
+    /// # Errors
+    /// [`Code::Changed`] where that file is not what it was when it was opened; the reason of the
+    /// refusal.
+    #[cfg(feature = "host")]
+    fn release(&mut self, request: RequestId, transfer: TransferId) -> Outcome<()> {
+        let _ = (request, transfer);
         Poll::Ready(Err(Code::Unsupported))
     }
 }

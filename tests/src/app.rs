@@ -7,10 +7,15 @@ use kift_core::secure::Peer;
 use kift_core::session::{Event, Failure, Reply};
 use kift_core::storage::{Files, Outcome, RequestId};
 use kift_core::wire::{
-    Ask, Code, Conflict, Digest, Hello, Meta, Password, Put, Request, Timestamp, TransferId,
+    Ask, Code, Conflict, Digest, Hello, Meta, Password, Put, Request, Run, RunLen, Ticket,
+    Timestamp, TransferId,
 };
 
 use crate::busy::Busy;
+use crate::memory::value;
+
+/// What every upload is called.
+const TRANSFER: TransferId = TransferId([7; 16]);
 
 /// Where an upload's bytes come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,6 +94,47 @@ pub enum Job {
     Status,
     /// Asks the responder's application to end.
     Shutdown,
+    /// Asks for a ticket.
+    Ticket,
+    /// Joins another link's session.
+    Attach(Ticket),
+    /// Begins an upload in runs.
+    BeginPut {
+        /// Where to.
+        path: String,
+        /// Its bytes.
+        size: Option<u64>,
+        /// When it need not be made.
+        ask: Ask,
+        /// How long its runs are.
+        runs: RunLen,
+    },
+    /// Uploads a run.
+    PutRun {
+        /// Which.
+        run: Run,
+        /// The whole file.
+        source: Source,
+    },
+    /// Ends an upload in runs.
+    Commit {
+        /// Its bytes.
+        size: u64,
+        /// Its root.
+        root: Digest,
+    },
+    /// Begins a download in runs.
+    BeginGet {
+        /// Of what.
+        path: String,
+    },
+    /// Downloads a run.
+    GetRun {
+        /// Which.
+        run: Run,
+    },
+    /// Ends a download in runs, or drops an upload.
+    Release,
     /// Says who asks.
     Login {
         /// As whom.
@@ -191,7 +237,7 @@ impl Job {
         match self {
             Self::Put { path, size, modified, conflict, ask, .. } => Request::Put(Put {
                 path,
-                transfer: TransferId([7; 16]),
+                transfer: TRANSFER,
                 size: *size,
                 modified: *modified,
                 conflict: *conflict,
@@ -207,6 +253,26 @@ impl Job {
             Self::Goodbye => Request::Goodbye,
             Self::Status => Request::Status,
             Self::Shutdown => Request::Shutdown,
+            Self::Ticket => Request::Ticket,
+            Self::Attach(ticket) => Request::Attach { ticket: *ticket },
+            Self::BeginPut { path, size, ask, runs } => Request::BeginPut {
+                put: Put {
+                    path,
+                    transfer: TRANSFER,
+                    size: *size,
+                    modified: None,
+                    conflict: Conflict::Replace,
+                    ask: *ask,
+                },
+                runs: *runs,
+            },
+            Self::PutRun { run, .. } => Request::PutRun { transfer: TRANSFER, run: *run },
+            Self::Commit { size, root } => {
+                Request::Commit { transfer: TRANSFER, size: *size, root: *root }
+            }
+            Self::BeginGet { path } => Request::BeginGet { transfer: TRANSFER, path },
+            Self::GetRun { run } => Request::GetRun { transfer: TRANSFER, run: *run },
+            Self::Release => Request::Release { transfer: TRANSFER },
             Self::Login { user, password } => {
                 Request::Login { user, password: Password::new(password).expect("a password") }
             }
@@ -219,6 +285,8 @@ impl Job {
 pub struct App {
     /// The sources of uploads.
     pub sources: BTreeMap<RequestId, Source>,
+    /// Which downloads are of a run.
+    pub runs: BTreeMap<RequestId, Run>,
     /// Downloads under way.
     pub partial: BTreeMap<RequestId, Vec<u8>>,
     /// Downloads that were committed.
@@ -256,6 +324,7 @@ impl Default for App {
     fn default() -> Self {
         Self {
             sources: BTreeMap::new(),
+            runs: BTreeMap::new(),
             partial: BTreeMap::new(),
             got: BTreeMap::new(),
             aborted: Vec::new(),
@@ -279,8 +348,14 @@ impl Default for App {
 impl App {
     /// The request `id` was accepted: what it needs is put in place.
     pub fn accepted(&mut self, id: RequestId, job: &Job) {
-        if let Job::Put { source, .. } = job {
-            self.sources.insert(id, source.clone());
+        match job {
+            Job::Put { source, .. } | Job::PutRun { source, .. } => {
+                self.sources.insert(id, source.clone());
+            }
+            Job::GetRun { run } => {
+                self.runs.insert(id, *run);
+            }
+            _ => {}
         }
     }
 
@@ -334,7 +409,11 @@ impl Files for App {
         }
         let data = self.partial.remove(&request).expect("begun");
         assert_eq!(size, data.len() as u64);
-        assert_eq!(root.0, *blake3::hash(&data).as_bytes(), "commit of what was not verified");
+        let digest = match self.runs.get(&request) {
+            Some(&run) => value(run, &data),
+            None => Digest(*blake3::hash(&data).as_bytes()),
+        };
+        assert_eq!(root, digest, "commit of what was not verified");
         if let Some(code) = self.fail_commit {
             return Poll::Ready(Err(code));
         }
@@ -377,7 +456,10 @@ impl Files for App {
                 assert!(self.results.last_key_value().is_none_or(|(last, _)| *last < request));
                 assert!(!self.partial.contains_key(&request));
                 self.results.insert(request, result);
-                self.sources.remove(&request);
+                if self.sources.remove(&request).is_some() {
+                    // Refused while its source was not done: it is not read any more.
+                    self.busy.forget();
+                }
             }
             _ => {}
         }

@@ -1,6 +1,7 @@
 //! A store in memory that checks how it is used and fails when it is told to.
 
 mod faults;
+mod transfers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::task::Poll;
@@ -9,11 +10,13 @@ use kift_core::secure::Peer;
 use kift_core::session::Event;
 use kift_core::storage::{Files, Outcome, Page, RequestId, Store};
 use kift_core::wire::{
-    Code, Conflict, Digest, Entry, EntryKind, Meta, Password, Path, Put, Space, Timestamp, suffixed,
+    Code, Conflict, Digest, Entry, EntryKind, Meta, Password, Path, Put, Run, RunLen, Space,
+    Ticket, Timestamp, TransferId, suffixed,
 };
 
 use crate::busy::Busy;
 pub use faults::{Faults, Record};
+pub use transfers::{Transfers, value};
 
 /// A stored file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +32,7 @@ pub struct File {
 enum Open {
     Nothing,
     Upload { id: RequestId, path: String, put: OwnedPut, data: Vec<u8>, writes: usize },
+    Run { id: RequestId, transfer: TransferId, run: Run, data: Vec<u8> },
     Source { id: RequestId, path: String, data: Vec<u8>, at: Option<u64> },
     Directory { id: RequestId, path: String, left: Vec<(String, Meta)>, told: usize, skipped: u64 },
 }
@@ -71,6 +75,8 @@ pub struct Memory {
     pub status: Option<String>,
     /// Whether it was asked to end, where that may be asked.
     pub ending: Option<bool>,
+    /// Files in runs, which the links of a session share.
+    pub transfers: Option<Transfers>,
     open: Open,
 }
 
@@ -91,6 +97,7 @@ impl Default for Memory {
             logins: Vec::new(),
             status: None,
             ending: None,
+            transfers: None,
             open: Open::Nothing,
         }
     }
@@ -124,6 +131,7 @@ impl Memory {
         match &self.open {
             Open::Nothing => "nothing".to_owned(),
             Open::Upload { id, path, .. } => format!("upload {id} of {path}"),
+            Open::Run { id, run, .. } => format!("run {id}, {run:?}"),
             Open::Source { id, path, .. } => format!("source {id} of {path}"),
             Open::Directory { id, path, .. } => format!("directory {id} of {path}"),
         }
@@ -132,6 +140,23 @@ impl Memory {
     /// The contract: one thing is open at a time.
     fn assert_free(&self) {
         assert!(matches!(self.open, Open::Nothing), "still open: {}", self.what_is_open());
+    }
+
+    fn transfers(&self) -> Result<&Transfers, Code> {
+        self.transfers.as_ref().ok_or(Code::Unsupported)
+    }
+
+    fn open_file(&mut self, request: RequestId, path: Path<'_>) -> Result<Meta, Code> {
+        let meta = match self.meta(path)? {
+            Meta { kind: EntryKind::Directory, .. } => return Err(Code::IsDirectory),
+            meta => meta,
+        };
+        self.record.opened += 1;
+        let path = path.as_str().to_owned();
+        let mut data = self.files[&path].data.clone();
+        data.truncate(self.faults.shrink.get(&path).map_or(usize::MAX, |&len| len as usize));
+        self.open = Open::Source { id: request, path, data, at: None };
+        Ok(meta)
     }
 
     fn is_directory(&self, path: &str) -> bool {
@@ -226,6 +251,12 @@ impl Files for Memory {
         if self.busy.is_pending(&format!("write {request} {at} {}", more.len())) {
             return Poll::Pending;
         }
+        if let Open::Run { id, run, data, .. } = &mut self.open {
+            assert_eq!((*id, run.offset() + data.len() as u64), (request, at), "a gap");
+            data.extend_from_slice(more);
+            assert!(data.len() as u64 <= run.size, "more than was declared");
+            return Poll::Ready(Ok(()));
+        }
         let Open::Upload { id, path, put, data, writes } = &mut self.open else {
             panic!("write {request} without an upload")
         };
@@ -247,9 +278,15 @@ impl Files for Memory {
         if self.busy.is_pending(&format!("commit {request} {size} {root}")) {
             return Poll::Pending;
         }
-        let Open::Upload { id, path, put, data, .. } =
-            std::mem::replace(&mut self.open, Open::Nothing)
-        else {
+        let open = std::mem::replace(&mut self.open, Open::Nothing);
+        if let Open::Run { id, transfer, run, data } = open {
+            assert_eq!((id, run.size, data.len() as u64), (request, size, size));
+            assert_eq!(root, value(run, &data), "commit of what was not verified");
+            self.record.committed += 1;
+            let stored = self.transfers().is_ok_and(|of| of.store(transfer, run, &data, root));
+            return Poll::Ready(if stored { Ok(0) } else { Err(Code::NotFound) });
+        }
+        let Open::Upload { id, path, put, data, .. } = open else {
             panic!("commit {request} without an upload")
         };
         assert_eq!(id, request);
@@ -265,7 +302,7 @@ impl Files for Memory {
 
     fn abort(&mut self, request: RequestId) {
         self.busy.forget();
-        if let Open::Upload { id, .. } = &self.open {
+        if let Open::Upload { id, .. } | Open::Run { id, .. } = &self.open {
             assert_eq!(*id, request);
             self.record.aborted += 1;
             self.open = Open::Nothing;
@@ -313,17 +350,7 @@ impl Store for Memory {
         if self.busy.is_pending(&format!("open {request} {path}")) {
             return Poll::Pending;
         }
-        let meta = match self.meta(path) {
-            Ok(Meta { kind: EntryKind::Directory, .. }) => Err(Code::IsDirectory),
-            other => other,
-        };
-        Poll::Ready(meta.inspect(|_| {
-            self.record.opened += 1;
-            let path = path.as_str().to_owned();
-            let mut data = self.files[&path].data.clone();
-            data.truncate(self.faults.shrink.get(&path).map_or(usize::MAX, |&len| len as usize));
-            self.open = Open::Source { id: request, path, data, at: None };
-        }))
+        Poll::Ready(self.open_file(request, path))
     }
 
     fn close(&mut self, request: RequestId) {
@@ -493,5 +520,92 @@ impl Store for Memory {
         let Some(ending) = &mut self.ending else { return Poll::Ready(Err(Code::Unsupported)) };
         *ending = true;
         Poll::Ready(Ok(()))
+    }
+
+    fn ticket(&mut self, _request: RequestId) -> Outcome<Ticket> {
+        self.assert_free();
+        Poll::Ready(self.transfers().map(Transfers::ticket))
+    }
+
+    fn attach(&mut self, _request: RequestId, ticket: Ticket) -> Outcome<()> {
+        self.assert_free();
+        Poll::Ready(self.transfers().and_then(|transfers| transfers.attach(ticket)))
+    }
+
+    fn begin_transfer(
+        &mut self,
+        request: RequestId,
+        path: Path<'_>,
+        put: &Put<'_>,
+        runs: RunLen,
+    ) -> Outcome<()> {
+        self.assert_free();
+        if self.busy.is_pending(&format!("begin transfer {request} {path}")) {
+            return Poll::Pending;
+        }
+        let &Put { size, modified, conflict, transfer, .. } = put;
+        Poll::Ready(self.check_place(path, conflict).and_then(|()| {
+            let put = OwnedPut { size, modified, conflict };
+            let upload = transfers::Upload::new(path.as_str().to_owned(), put, runs);
+            self.transfers().map(|transfers| transfers.begin(transfer, upload))
+        }))
+    }
+
+    fn begin_run(&mut self, request: RequestId, transfer: TransferId, run: Run) -> Outcome<()> {
+        self.assert_free();
+        if self.busy.is_pending(&format!("begin run {request} {run:?}")) {
+            return Poll::Pending;
+        }
+        Poll::Ready(self.transfers().and_then(|of| of.check(transfer, run)).map(|()| {
+            self.record.begun += 1;
+            self.open = Open::Run { id: request, transfer, run, data: Vec::new() };
+        }))
+    }
+
+    fn commit_transfer(
+        &mut self,
+        request: RequestId,
+        transfer: TransferId,
+        size: u64,
+        root: Digest,
+    ) -> Outcome<u32> {
+        self.assert_free();
+        if self.busy.is_pending(&format!("commit transfer {request}")) {
+            return Poll::Pending;
+        }
+        let upload = self.transfers().and_then(|of| of.take(transfer, size, root));
+        Poll::Ready(upload.and_then(|transfers::Upload { path, put, data, .. }| {
+            self.store(&path, File { data, modified: put.modified }, put.conflict)
+        }))
+    }
+
+    fn open_transfer(
+        &mut self,
+        request: RequestId,
+        transfer: TransferId,
+        path: Path<'_>,
+    ) -> Outcome<Meta> {
+        self.assert_free();
+        if self.busy.is_pending(&format!("open transfer {request} {path}")) {
+            return Poll::Pending;
+        }
+        Poll::Ready(self.meta(path).and_then(|meta| {
+            self.transfers().map(|of| of.open(transfer, path.as_str()))?;
+            Ok(meta)
+        }))
+    }
+
+    fn open_run(&mut self, request: RequestId, transfer: TransferId, run: Run) -> Outcome<Meta> {
+        self.assert_free();
+        if self.busy.is_pending(&format!("open run {request} {run:?}")) {
+            return Poll::Pending;
+        }
+        let path = self.transfers().and_then(|of| of.source(transfer));
+        Poll::Ready(path.and_then(|path| self.open_file(request, Path::new(&path)?)))
+    }
+
+    fn release(&mut self, _request: RequestId, transfer: TransferId) -> Outcome<()> {
+        self.assert_free();
+        Poll::Ready(self.transfers().and_then(|of| of.release(transfer)))
     }
 }

@@ -18,6 +18,8 @@ pub use responder::Responder;
 use crate::secure::{Checksum, crc32c};
 use crate::storage::RequestId;
 use crate::time::Instant;
+#[cfg(feature = "host")]
+use crate::wire::Ticket;
 use crate::wire::{Code, Digest, Entry, Hello, Meta, NAME_LEN_MAX, PATH_LEN_MAX, Space, Timestamp};
 
 /// What a session wants its caller to do.
@@ -185,6 +187,9 @@ pub enum Reply {
     },
     /// How much room there is.
     Space(Space),
+    /// What another link may join the session with.
+    #[cfg(feature = "host")]
+    Ticket(Ticket),
 }
 
 /// Why a request failed, by who caused it.

@@ -1,6 +1,6 @@
 //! The end of a stream that gets the file.
 
-use super::{Hasher, chunks, root};
+use super::{Hasher, chunks};
 use crate::wire::{CHUNK, Code, Digest, FILE_SIZE_MAX};
 
 /// A stream of data on its way in.
@@ -63,7 +63,7 @@ impl Receiver {
     pub(crate) fn finish(&self, size: u64, digest: Digest, hasher: &Hasher) -> Result<(), Code> {
         if size != self.received || self.size.is_some_and(|declared| declared != size) {
             Err(Code::SizeMismatch)
-        } else if root(hasher) != digest {
+        } else if hasher.digest() != digest {
             Err(Code::HashMismatch)
         } else {
             Ok(())

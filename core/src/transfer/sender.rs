@@ -1,6 +1,6 @@
 //! The end of a stream that has the file.
 
-use super::{Hasher, chunks, root};
+use super::{Hasher, chunks};
 use crate::wire::{CHUNK, Close, FILE_SIZE_MAX};
 
 /// A stream of data on its way out.
@@ -67,6 +67,6 @@ impl Sender {
     /// What closes the stream.
     pub(crate) fn end(&self, hasher: &Hasher) -> Close {
         debug_assert!(chunks(self.sent) <= 1 << 32);
-        Close::End { size: self.sent, root: root(hasher) }
+        Close::End { size: self.sent, root: hasher.digest() }
     }
 }

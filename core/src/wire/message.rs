@@ -10,6 +10,8 @@ use serde::de::{Deserializer, Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use super::{Code, FILE_SIZE_MAX, Password, Path, is_user_name};
+#[cfg(feature = "host")]
+use super::{RUNS_MAX, Run, RunLen, Ticket};
 
 /// Bytes of the longest control payload.
 pub const CONTROL_LEN_MAX: usize = 1024;
@@ -39,7 +41,9 @@ pub struct TransferId(#[serde(deserialize_with = "bytes")] pub [u8; 16]);
 
 /// `N` bytes, as they are. What serde has for this is a step for each byte, and so takes several
 /// times the flash.
-fn bytes<'de, D: Deserializer<'de>, const N: usize>(deserializer: D) -> Result<[u8; N], D::Error> {
+pub(super) fn bytes<'de, D: Deserializer<'de>, const N: usize>(
+    deserializer: D,
+) -> Result<[u8; N], D::Error> {
     struct Bytes<const N: usize>;
 
     impl<'de, const N: usize> Visitor<'de> for Bytes<N> {
@@ -211,16 +215,77 @@ pub enum Request<'a> {
     /// The responder's program is to end, gracefully. Answer: `Done`.
     #[cfg(feature = "host")]
     Shutdown,
+    /// What another link may join this session with. Answer: `Ticket`.
+    #[cfg(feature = "host")]
+    Ticket,
+    /// This link joins the session that the ticket was made for. Answer: `Done`.
+    #[cfg(feature = "host")]
+    Attach {
+        /// What that session was given.
+        ticket: Ticket,
+    },
+    /// Store a file that comes in runs, on any link of the session. Answer: `Done`, or `Unchanged`.
+    #[cfg(feature = "host")]
+    BeginPut {
+        /// The file. `Now` means: whatever is there.
+        #[serde(borrow)]
+        put: Put<'a>,
+        /// How long its runs are.
+        runs: RunLen,
+    },
+    /// One run of such a file: data, then one close, then `Stored`.
+    #[cfg(feature = "host")]
+    PutRun {
+        /// Of which file.
+        transfer: TransferId,
+        /// Which part of it.
+        run: Run,
+    },
+    /// All runs of the file were stored: give it its name. Answer: `Stored`.
+    #[cfg(feature = "host")]
+    Commit {
+        /// Which file.
+        transfer: TransferId,
+        /// Its bytes.
+        size: u64,
+        /// Its BLAKE3.
+        root: Digest,
+    },
+    /// Open a file to be fetched in runs, on any link of the session. Answer: `Stat`.
+    #[cfg(feature = "host")]
+    BeginGet {
+        /// What it is called from now on.
+        transfer: TransferId,
+        /// Of what file.
+        path: &'a str,
+    },
+    /// Fetch one run of such a file: `Sending`, data, then one close.
+    #[cfg(feature = "host")]
+    GetRun {
+        /// Of which file.
+        transfer: TransferId,
+        /// Which part of it.
+        run: Run,
+    },
+    /// A file in runs is done with. Answer: `Done`.
+    #[cfg(feature = "host")]
+    Release {
+        /// Which.
+        transfer: TransferId,
+    },
 }
 
 /// How many requests are known.
-const REQUESTS: u8 = if cfg!(feature = "host") { 12 } else { 10 };
+const REQUESTS: u8 = if cfg!(feature = "host") { 20 } else { 10 };
+
+/// How many answers are known.
+const ANSWERS: u8 = if cfg!(feature = "host") { 10 } else { 9 };
 
 impl<'a> Request<'a> {
     /// The paths that the request names, the root where it names fewer than two.
     ///
     /// # Errors
-    /// Why the request is not legal: a path, a size without chunk numbers, or the name of a user.
+    /// Why the request is not legal: a path, a size without chunk numbers, a run, or the name of a user.
     pub fn paths(&self) -> Result<[Path<'a>; 2], Code> {
         let path = match *self {
             Self::Stat { path, .. } => Path::new(path)?,
@@ -243,9 +308,35 @@ impl<'a> Request<'a> {
             Self::Login { user, .. } if !is_user_name(user) => return Err(Code::BadName),
             Self::Space | Self::Goodbye | Self::Login { .. } => Path::ROOT,
             #[cfg(feature = "host")]
-            Self::Status | Self::Shutdown => Path::ROOT,
+            Self::BeginPut { put: Put { size, path, .. }, runs } => {
+                let size = size.ok_or(Code::SizeRequired)?;
+                if size > FILE_SIZE_MAX {
+                    return Err(Code::TooLarge);
+                }
+                runs.bytes()
+                    .filter(|run| size > *run && size.div_ceil(*run) <= RUNS_MAX)
+                    .ok_or(Code::BadRange)?;
+                Path::named(path)?
+            }
+            #[cfg(feature = "host")]
+            Self::BeginGet { path, .. } => Path::named(path)?,
+            #[cfg(feature = "host")]
+            Self::PutRun { run, .. } | Self::GetRun { run, .. } if !run.is_valid() => {
+                return Err(Code::BadRange);
+            }
+            #[cfg(feature = "host")]
+            _ => Path::ROOT,
         };
         Ok([path, Path::ROOT])
+    }
+
+    /// Whether a stream of data follows it at once, or may.
+    pub(crate) fn has_data(&self) -> bool {
+        #[cfg(feature = "host")]
+        if let Self::PutRun { .. } = self {
+            return true;
+        }
+        matches!(self, Self::Put(_))
     }
 }
 
@@ -330,6 +421,9 @@ pub enum Answer {
     },
     /// How much room there is.
     Space(Space),
+    /// What another link may join the session with.
+    #[cfg(feature = "host")]
+    Ticket(Ticket),
 }
 
 /// The one end of a data stream, in order with its data.
@@ -434,7 +528,7 @@ macro_rules! message {
 }
 
 message!(Request<'a>, REQUESTS);
-message!(Answer, 9);
+message!(Answer, ANSWERS);
 message!(Close, 2);
 message!(Signal, 5);
 message!(Hello, 2); // its first field is the role

@@ -7,12 +7,15 @@
 //! | [`code`](self) | every reason to refuse a request or to close a link |
 //! | [`login`](self) | users and their passwords |
 //! | [`message`](self) | the payloads: hello, requests, answers, signals, ends of streams, entries |
+//! | [`run`](self) | parts of a file that go over several links (feature `host`) |
 
 mod code;
 mod frame;
 mod login;
 mod message;
 mod path;
+#[cfg(feature = "host")]
+mod run;
 
 pub use code::Code;
 pub use frame::{
@@ -25,3 +28,5 @@ pub use message::{
     Meta, Put, Request, Role, SIGNAL_LEN_MAX, Signal, Space, Timestamp, TransferId,
 };
 pub use path::{NAME_LEN_MAX, PATH_LEN_MAX, Path, suffixed};
+#[cfg(feature = "host")]
+pub use run::{RUNS_MAX, Run, RunLen, Ticket};

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use kift_core::wire::{
     Answer, Ask, Close, Code, Conflict, DecodeError, Entry, EntryKind, FILE_SIZE_MAX, HEADER_LEN,
-    Hello, Meta, Password, Put, Request, Role, SIGNAL_LEN_MAX, Signal, Space, TRAILER_LEN_MAX,
-    Timestamp, TransferId,
+    Hello, Meta, Password, Put, Request, Role, Run, RunLen, SIGNAL_LEN_MAX, Signal, Space,
+    TRAILER_LEN_MAX, Ticket, Timestamp, TransferId,
 };
 
 use crate::document::{Vectors, numbered};
@@ -77,6 +77,14 @@ impl<'a> Message<'a> {
                 Request::Login { .. } => ("5.2", 9, "Login"),
                 Request::Status => ("5.2", 10, "Status"),
                 Request::Shutdown => ("5.2", 11, "Shutdown"),
+                Request::Ticket => ("5.2", 12, "Ticket"),
+                Request::Attach { .. } => ("5.2", 13, "Attach"),
+                Request::BeginPut { .. } => ("5.2", 14, "BeginPut"),
+                Request::PutRun { .. } => ("5.2", 15, "PutRun"),
+                Request::Commit { .. } => ("5.2", 16, "Commit"),
+                Request::BeginGet { .. } => ("5.2", 17, "BeginGet"),
+                Request::GetRun { .. } => ("5.2", 18, "GetRun"),
+                Request::Release { .. } => ("5.2", 19, "Release"),
             },
             Self::Answer(answer) => match answer {
                 Answer::Failed(_) => ("5.3", 0, "Failed"),
@@ -88,6 +96,7 @@ impl<'a> Message<'a> {
                 Answer::Stored { .. } => ("5.3", 6, "Stored"),
                 Answer::Sending { .. } => ("5.3", 7, "Sending"),
                 Answer::Space(_) => ("5.3", 8, "Space"),
+                Answer::Ticket(_) => ("5.3", 9, "Ticket"),
             },
             Self::Close(close) => match close {
                 Close::End { .. } => ("5.4", 0, "End"),
@@ -196,6 +205,36 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
         ("request.login.longest", request(login(LONGEST_USER, LONGEST_PASSWORD))),
         ("request.status", request(Request::Status)),
         ("request.shutdown", request(Request::Shutdown)),
+        ("request.ticket", request(Request::Ticket)),
+        ("request.attach", request(Request::Attach { ticket: Ticket(TRANSFER.0) })),
+        (
+            "request.begin-put",
+            request(Request::BeginPut {
+                put: Put { size: Some(1 << 21), ..put },
+                runs: RunLen(10),
+            }),
+        ),
+        (
+            "request.put-run",
+            request(Request::PutRun {
+                transfer: TRANSFER,
+                run: Run { first: 1024, size: 1 << 20 },
+            }),
+        ),
+        (
+            "request.commit",
+            request(Request::Commit {
+                transfer: TRANSFER,
+                size: 1 << 21,
+                root: digest(ROOT_OF_1025),
+            }),
+        ),
+        ("request.begin-get", request(Request::BeginGet { transfer: TRANSFER, path: "a.bin" })),
+        (
+            "request.get-run",
+            request(Request::GetRun { transfer: TRANSFER, run: Run { first: 0, size: 1025 } }),
+        ),
+        ("request.release", request(Request::Release { transfer: TRANSFER })),
         ("answer.failed", answer(Answer::Failed(Code::NotFound))),
         ("answer.failed.newer", answer(Answer::Failed(Code::Unknown(200)))),
         ("answer.done", answer(Answer::Done)),
@@ -231,6 +270,7 @@ fn messages() -> Vec<(&'static str, Message<'static>)> {
                 file_size_max: FILE_SIZE_MAX,
             })),
         ),
+        ("answer.ticket", answer(Answer::Ticket(Ticket(TRANSFER.0)))),
         ("close.end", Message::Close(Close::End { size: 0, root: digest(ROOT_OF_NOTHING) })),
         ("close.reset", Message::Close(Close::Reset(Code::Changed))),
         ("signal.credit", signal(Signal::Credit(127))),

@@ -5,11 +5,11 @@ use crate::Pair;
 use kift_core::session::{Config, Requester, Responder, Side};
 use kift_core::wire::{
     Answer, Ask, Close, Code, Conflict, Entry, Header, Hello, Kind, Meta, Password, Path, Prefix,
-    Put, Request, Role, Signal, Space, Timestamp, TransferId, suffixed,
+    Put, Request, Role, Run, RunLen, Signal, Space, Ticket, Timestamp, TransferId, suffixed,
 };
-use kift_tests::app::{App, Job};
+use kift_tests::app::{App, Job, Source};
 use kift_tests::busy::Busy;
-use kift_tests::memory::Memory;
+use kift_tests::memory::{Memory, Transfers};
 use kift_tests::options::Options;
 use kift_tests::raw::{Frame, Held, digest, first_flight, frames, hello};
 use kift_tests::rng::{Case, Rng, contents};
@@ -21,6 +21,8 @@ fn files() -> Memory {
     store.put("file", contents(5000, 1));
     store.put("folder/a", "a");
     store.directories.insert("folder".to_owned());
+    store.transfers = Some(Transfers::default());
+    store.status = Some("{}\n".to_owned());
     store
 }
 
@@ -37,13 +39,18 @@ fn requester(side: Side) -> Held<Requester<Vec<u8>, 16>, App> {
 /// Sends everything that a requester can ask for, as far as it goes.
 fn ask_all(held: &mut Held<Requester<Vec<u8>, 16>, App>, rng: &mut Rng) {
     for _ in 0..4 {
-        let job = match rng.below(7) {
+        let run = Run { first: 1024, size: 1500 };
+        let job = match rng.below(11) {
             0 => Job::put("a", contents(rng.below(4000), 1)),
             1 => Job::put("a", contents(3000, 1)).asking(Ask::Time),
             2 => Job::get("file"),
             3 => Job::list(""),
             4 => Job::stat("file", true),
             5 => Job::Space,
+            6 => Job::Ticket,
+            7 => Job::GetRun { run },
+            8 => Job::PutRun { run, source: Source { data: contents(2 << 20, 1), fails: None } },
+            9 => Job::Commit { size: 1500, root: digest(&[]) },
             _ => Job::Delete { path: "file".to_owned() },
         };
         if let Ok(id) = held.session.request(&job.request()) {
@@ -245,7 +252,10 @@ fn any_request(rng: &mut Rng, number: u16) -> Frame {
         ask: [Ask::Now, Ask::Time, Ask::Digest(digest(&contents(5000, 1)))][rng.below(3)],
     };
     let password = ["", "secret"][rng.below(2)];
-    let request = match rng.below(11) {
+    let transfer = put.transfer;
+    let run =
+        Run { first: [0, 1024, 2048, 1][rng.below(4)], size: [0, 5, 1500, 1 << 20][rng.below(4)] };
+    let request = match rng.below(19) {
         0 => Request::Stat { path, digest: rng.chance(50) },
         1 => Request::List { path, after: "a" },
         2..=5 => Request::Put(put),
@@ -253,6 +263,17 @@ fn any_request(rng: &mut Rng, number: u16) -> Frame {
         7 => Request::Delete { path: "new" },
         8 => Request::Rename { from: path, to: "folder/c", replace: true },
         9 => Request::Login { user: path, password: Password::new(password).expect("short") },
+        10 => Request::BeginPut {
+            put: Put { size: Some((1 << 20) + 1500), ..put },
+            runs: RunLen([9, 10, 10, 10][rng.below(4)]),
+        },
+        11 | 12 => Request::PutRun { transfer, run },
+        13 => Request::Commit { transfer, size: 1 << 21, root: digest(b"") },
+        14 => Request::BeginGet { transfer, path },
+        15 => Request::GetRun { transfer, run },
+        16 => Request::Release { transfer },
+        17 => Request::Attach { ticket: Ticket([rng.below(4) as u8; 16]) },
+        18 => [Request::Ticket, Request::Status, Request::Shutdown][rng.below(3)],
         _ => Request::Space,
     };
     Frame::request(number, &request)
@@ -305,11 +326,11 @@ fn a_responder_and_any_valid_frames() {
 }
 
 fn any_answer(rng: &mut Rng, number: u16) -> Frame {
-    let size = rng.below(5000) as u64;
+    let size = [rng.below(5000) as u64, 1500][rng.below(2)];
     let meta = Meta { kind: kift_core::wire::EntryKind::File, size, modified: None };
     Frame::answer(
         number,
-        &match rng.below(10) {
+        &match rng.below(11) {
             0 => Answer::Failed(Code::Unknown(200)),
             1 => Answer::Done,
             2 => Answer::Stat { meta, digest: Some(digest(&[])) },
@@ -318,6 +339,7 @@ fn any_answer(rng: &mut Rng, number: u16) -> Frame {
             5 => Answer::Unchanged,
             6 => Answer::Stored { size, root: digest(&[]), suffix: 1 },
             7 => Answer::Space(Space { free: 1, total: 1, file_size_max: 1 }),
+            8 => Answer::Ticket(Ticket([1; 16])),
             _ => Answer::Sending { size, file_size: size, modified: None },
         },
     )

@@ -18,6 +18,7 @@ mod pipeline;
 mod put;
 mod room;
 mod round_trip;
+mod runs;
 mod sealed;
 mod simple;
 mod snow;

@@ -125,6 +125,26 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
             (Expect::Stored, Answer::Stored { size, root, suffix }) if open.sent == Some(size) => {
                 Reply::Stored { size, root, suffix }
             }
+            #[cfg(feature = "host")]
+            (Expect::Ticket, Answer::Ticket(ticket)) => Reply::Ticket(ticket),
+            #[cfg(feature = "host")]
+            (Expect::Begun { .. }, Answer::Done) => Reply::Done,
+            #[cfg(feature = "host")]
+            (Expect::Begun { .. }, Answer::Unchanged) => Reply::Unchanged,
+            #[cfg(feature = "host")]
+            (Expect::Run(run), Answer::Sending { size, file_size, modified })
+                if matches!(self.download, Download::None) =>
+            {
+                let end = run.offset().saturating_add(run.size);
+                if size != run.size || !(end..=FILE_SIZE_MAX).contains(&file_size) {
+                    return Err(Error::PeerMisbehaved(Code::Malformed));
+                }
+                let receiver = Receiver::start(run.first, Some(size), &mut self.hasher);
+                self.hasher.begin_run(run.offset());
+                self.download = Download::Receiving { id, receiver };
+                self.due = Due::Event(Event::Sending { request: id, size, file_size, modified });
+                return Ok(());
+            }
             (Expect::Sending { first, count }, Answer::Sending { size, file_size, modified })
                 if matches!(self.download, Download::None) =>
             {

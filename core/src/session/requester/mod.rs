@@ -12,6 +12,8 @@ use crate::secure::{Plain, Security};
 use crate::storage::{Files, RequestId};
 use crate::time::Instant;
 use crate::transfer::{Hasher, Receiver, Sender};
+#[cfg(feature = "host")]
+use crate::wire::Run;
 use crate::wire::{Ask, Close, Code, Digest, Request, Role, Signal};
 use core::fmt;
 use core::task::Poll;
@@ -57,13 +59,35 @@ enum Expect {
         count: Option<u32>,
     },
     Goodbye,
+    #[cfg(feature = "host")]
+    Ticket,
+    /// An upload in runs may begin; with `hashes`, once a file was compared.
+    #[cfg(feature = "host")]
+    Begun {
+        hashes: bool,
+    },
+    #[cfg(feature = "host")]
+    Run(Run),
 }
 
 impl Expect {
     /// Whether the responder may block while it answers: by data, by pages, or by reports on a
     /// hash that takes as long as it takes.
     fn is_stream(self) -> bool {
-        matches!(self, Self::Listed | Self::Sending { .. } | Self::Hash)
+        #[cfg(feature = "host")]
+        if let Self::Begun { hashes: true } = self {
+            return true;
+        }
+        self.is_get() || matches!(self, Self::Listed | Self::Hash)
+    }
+
+    /// Whether it is a stream that gets a receipt.
+    fn is_get(self) -> bool {
+        #[cfg(feature = "host")]
+        if let Self::Run(_) = self {
+            return true;
+        }
+        matches!(self, Self::Sending { .. })
     }
 }
 
@@ -86,7 +110,7 @@ impl Open {
     /// Bytes that may yet be sent for it, whatever the responder does: a stop, and a receipt.
     fn len_owed(&self) -> usize {
         let stop = if self.stopped { 0 } else { STOP_LEN };
-        let receipt = if matches!(self.expect, Expect::Sending { .. }) { PROGRESS_LEN } else { 0 };
+        let receipt = if self.expect.is_get() { PROGRESS_LEN } else { 0 };
         stop + receipt
     }
 }
@@ -243,12 +267,13 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
             return Err(RequestError::Later);
         }
         let behind = self.len_behind_stream();
-        if behind.is_some() && matches!(request, Request::Put(_)) {
+        if behind.is_some() && request.has_data() {
             return Err(RequestError::Later);
         }
         let id = RequestId(self.last.0.wrapping_add(1));
         let expect = expectation(request);
-        let mut open = Open { id, expect, end: 0, stopped: false, fault: None, sent: None };
+        let sent = committed(request);
+        let mut open = Open { id, expect, end: 0, stopped: false, fault: None, sent };
         let room = behind.map(|behind| {
             room_for_requests(self.link.theirs().reply_room)
                 .saturating_sub(behind + FRAME_OVERHEAD + open.len_owed())
@@ -276,6 +301,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
                 }
                 Ask::Time | Ask::Digest(_) => Upload::Asked { id, size: put.size },
             };
+        }
+        #[cfg(feature = "host")]
+        if let Request::PutRun { run, .. } = request {
+            let sender = Sender::start(run.first, Some(run.size), &mut self.hasher);
+            self.hasher.begin_run(run.offset());
+            self.upload = Upload::Sending { id, sender };
         }
         Ok(id)
     }
@@ -531,6 +562,27 @@ fn expectation(request: &Request<'_>) -> Expect {
         #[cfg(feature = "host")]
         Request::Status => Expect::Sending { first: 0, count: None },
         #[cfg(feature = "host")]
-        Request::Shutdown => Expect::Done,
+        Request::Shutdown | Request::Attach { .. } | Request::Release { .. } => Expect::Done,
+        #[cfg(feature = "host")]
+        Request::Ticket => Expect::Ticket,
+        #[cfg(feature = "host")]
+        Request::BeginPut { put, .. } => {
+            Expect::Begun { hashes: matches!(put.ask, Ask::Digest(_)) }
+        }
+        #[cfg(feature = "host")]
+        Request::PutRun { .. } | Request::Commit { .. } => Expect::Stored,
+        #[cfg(feature = "host")]
+        Request::BeginGet { .. } => Expect::Stat,
+        #[cfg(feature = "host")]
+        Request::GetRun { run, .. } => Expect::Run(run),
+    }
+}
+
+/// Bytes that were sent already for a request that stores a file.
+fn committed(request: &Request<'_>) -> Option<u64> {
+    match request {
+        #[cfg(feature = "host")]
+        Request::Commit { size, .. } => Some(*size),
+        _ => None,
     }
 }

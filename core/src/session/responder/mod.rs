@@ -1,6 +1,8 @@
 //! The end that serves.
 
 mod incoming;
+#[cfg(feature = "host")]
+mod runs;
 mod work;
 
 use super::link::{Link, Waiting};

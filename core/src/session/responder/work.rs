@@ -3,7 +3,7 @@
 use super::{Purpose, Responder, Task};
 use crate::secure::Security;
 use crate::storage::{Outcome, Page, RequestId, Store};
-use crate::transfer::{Receiver, Sender, root};
+use crate::transfer::{Receiver, Sender};
 use crate::wire::{
     Answer, Ask, CHUNK, Close, Code, Digest, EntryKind, FILE_SIZE_MAX, Header, Kind, Meta, Path,
     Put, Request,
@@ -19,31 +19,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
         let path = |text| Path::new(text).unwrap_or(Path::ROOT);
         let is_login = matches!(request, Request::Login { .. });
         let outcome: Outcome<Answer> = match request {
-            Request::Put(Put { ask: Ask::Now, .. }) => {
-                self.task = Task::Begin(id);
-                return self.begin(id, port);
-            }
             Request::Put(put) => {
-                let Poll::Ready(found) = port.stat(id, path(put.path)) else {
-                    return Poll::Pending;
-                };
-                let same_size =
-                    |meta: &Meta| meta.kind == EntryKind::File && Some(meta.size) == put.size;
-                match (found.ok().filter(same_size), put.ask) {
-                    (Some(Meta { modified: Some(there), .. }), Ask::Time)
-                        if put.modified == Some(there) =>
-                    {
-                        Poll::Ready(Ok(Answer::Unchanged))
-                    }
-                    (Some(_), Ask::Digest(digest)) => {
-                        self.task = Task::Open { id, purpose: Purpose::Compare(digest) };
-                        return Poll::Ready(());
-                    }
-                    _ => {
-                        self.task = Task::Begin(id);
-                        return Poll::Ready(());
-                    }
-                }
+                let next = consider(id, &put, port);
+                return self.take_up(id, next, port);
             }
             Request::Stat { path: text, digest } => match port.stat(id, path(text)) {
                 Poll::Ready(Ok(meta)) if digest && meta.kind == EntryKind::File => {
@@ -92,6 +70,39 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
             },
             #[cfg(feature = "host")]
             Request::Shutdown => port.shut_down(id).map_ok(|()| Answer::Done),
+            #[cfg(feature = "host")]
+            Request::Ticket => port.ticket(id).map_ok(Answer::Ticket),
+            #[cfg(feature = "host")]
+            Request::Attach { ticket } => port.attach(id, ticket).map_ok(|()| Answer::Done),
+            #[cfg(feature = "host")]
+            Request::BeginPut { put, .. } => {
+                let next = consider(id, &put, port);
+                return self.take_up(id, next, port);
+            }
+            #[cfg(feature = "host")]
+            Request::PutRun { .. } => {
+                self.task = Task::Begin(id);
+                return self.begin(id, port);
+            }
+            #[cfg(feature = "host")]
+            Request::Commit { transfer, size, root } => port
+                .commit_transfer(id, transfer, size, root)
+                .map_ok(|suffix| Answer::Stored { size, root, suffix }),
+            #[cfg(feature = "host")]
+            Request::BeginGet { transfer, path: text } => port
+                .open_transfer(id, transfer, path(text))
+                .map_ok(|meta| Answer::Stat { meta, digest: None }),
+            #[cfg(feature = "host")]
+            Request::GetRun { transfer, run } => match port.open_run(id, transfer, run) {
+                Poll::Ready(Ok(meta)) => {
+                    self.link.pop();
+                    self.start_sending_run(id, meta, run);
+                    return Poll::Ready(());
+                }
+                other => other.map_ok(|_| Answer::Done),
+            },
+            #[cfg(feature = "host")]
+            Request::Release { transfer } => port.release(id, transfer).map_ok(|()| Answer::Done),
             // It was answered when it came.
             Request::Goodbye => Poll::Ready(Ok(Answer::Done)),
         };
@@ -104,10 +115,47 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
         Poll::Ready(())
     }
 
+    /// Goes on with an upload that was [considered](consider).
+    fn take_up<P: Store>(
+        &mut self,
+        id: RequestId,
+        next: Poll<Option<Task>>,
+        port: &mut P,
+    ) -> Poll<()> {
+        match next {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(None) => {
+                self.link.pop();
+                self.answer(id, &Answer::Unchanged);
+            }
+            Poll::Ready(Some(task)) => {
+                self.task = task;
+                if matches!(task, Task::Begin(_)) {
+                    return self.begin(id, port);
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+
     pub(super) fn begin<P: Store>(&mut self, id: RequestId, port: &mut P) -> Poll<()> {
-        let Some(Ok(Request::Put(put))) = self.link.front().map(|f| Request::decode(f.payload))
-        else {
-            return Poll::Ready(());
+        let put = match self.link.front().map(|f| Request::decode(f.payload)) {
+            Some(Ok(Request::Put(put))) => put,
+            #[cfg(feature = "host")]
+            Some(Ok(Request::BeginPut { put, runs })) => {
+                let path = Path::new(put.path).unwrap_or(Path::ROOT);
+                let Poll::Ready(begun) = port.begin_transfer(id, path, &put, runs) else {
+                    return Poll::Pending;
+                };
+                self.link.pop();
+                self.answer(id, &begun.map_or_else(Answer::Failed, |()| Answer::Done));
+                return Poll::Ready(());
+            }
+            #[cfg(feature = "host")]
+            Some(Ok(Request::PutRun { transfer, run })) => {
+                return self.begin_run(id, transfer, run, port);
+            }
+            _ => return Poll::Ready(()),
         };
         let path = Path::new(put.path).unwrap_or(Path::ROOT);
         let Poll::Ready(result) = port.begin(id, path, &put) else { return Poll::Pending };
@@ -117,7 +165,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
             Ok(()) => {
                 let receiver = Receiver::start(0, size, &mut self.hasher);
                 if asked {
-                    let ready = Answer::Ready { from: 0, root: root(&self.hasher) };
+                    let ready = Answer::Ready { from: 0, root: self.hasher.digest() };
                     self.link.queue_answer(id.low(), &ready);
                 }
                 self.task = Task::Receive { id, receiver };
@@ -216,12 +264,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
         purpose: Purpose,
         port: &mut P,
     ) -> Poll<()> {
-        let Some(Ok(Request::Stat { path, .. } | Request::Put(Put { path, .. }))) =
-            self.link.front().map(|f| Request::decode(f.payload))
-        else {
+        let Some(Ok(request)) = self.link.front().map(|f| Request::decode(f.payload)) else {
             return Poll::Ready(());
         };
-        let path = Path::new(path).unwrap_or(Path::ROOT);
+        let [path, _] = request.paths().unwrap_or([Path::ROOT; 2]);
         let Poll::Ready(opened) = port.open(id, path) else { return Poll::Pending };
         match (opened, purpose) {
             (Ok(meta), _) => {
@@ -262,7 +308,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
             self.link.report_work(id.low(), at, meta.size);
             return Poll::Ready(());
         }
-        let digest = root(&self.hasher);
+        let digest = self.hasher.digest();
         self.end_hash(id, purpose, meta, Ok(digest), port)
     }
 
@@ -314,4 +360,23 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
         self.task = Task::Idle;
         Poll::Ready(())
     }
+}
+
+/// What is to be done for an upload; nothing where the file is there already.
+fn consider<P: Store>(id: RequestId, put: &Put<'_>, port: &mut P) -> Poll<Option<Task>> {
+    if put.ask == Ask::Now {
+        return Poll::Ready(Some(Task::Begin(id)));
+    }
+    let path = Path::new(put.path).unwrap_or(Path::ROOT);
+    let Poll::Ready(found) = port.stat(id, path) else { return Poll::Pending };
+    let same_size = |meta: &Meta| meta.kind == EntryKind::File && Some(meta.size) == put.size;
+    Poll::Ready(match (found.ok().filter(same_size), put.ask) {
+        (Some(Meta { modified: Some(there), .. }), Ask::Time) if put.modified == Some(there) => {
+            None
+        }
+        (Some(_), Ask::Digest(digest)) => {
+            Some(Task::Open { id, purpose: Purpose::Compare(digest) })
+        }
+        _ => Some(Task::Begin(id)),
+    })
 }

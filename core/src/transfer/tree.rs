@@ -1,0 +1,113 @@
+//! A file's root from the values of its runs. `core/PROTOCOL.md`, section 7.5.
+
+use blake3::hazmat::{Mode, merge_subtrees_non_root, merge_subtrees_root};
+use heapless::Vec;
+
+use crate::wire::{Digest, RUNS_MAX};
+
+/// Levels of the tree above the runs, of which a file has at most [`RUNS_MAX`].
+const LEVELS: usize = RUNS_MAX.ilog2() as usize + 1;
+
+/// Merges the values of runs, in their order.
+///
+/// In BLAKE3's tree a left child is a whole subtree of 2^n chunks. So, of n runs that came, there
+/// remains one value for each bit of n that is set; the last two are merged only once it is known
+/// whether they are the root.
+#[derive(Debug, Clone, Default)]
+pub struct Tree {
+    stack: Vec<[u8; 32], LEVELS>,
+    runs: u32,
+}
+
+impl Tree {
+    /// Of no runs.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { stack: Vec::new(), runs: 0 }
+    }
+
+    /// Runs so far.
+    #[must_use]
+    pub const fn runs(&self) -> u32 {
+        self.runs
+    }
+
+    /// Takes the value of the next run; what is beyond [`RUNS_MAX`] has no place.
+    pub fn push(&mut self, value: Digest) {
+        while self.stack.len() > self.runs.count_ones() as usize {
+            self.merge();
+        }
+        self.runs = self.runs.saturating_add(1);
+        let has_room = self.stack.push(value.0).is_ok();
+        debug_assert!(has_room, "more runs than a file has");
+    }
+
+    /// The root of the file whose runs all came; none where there were fewer than two.
+    #[must_use]
+    pub fn root(mut self) -> Option<Digest> {
+        while self.stack.len() > 2 {
+            self.merge();
+        }
+        let (right, left) = (self.stack.pop()?, self.stack.pop()?);
+        Some(Digest(*merge_subtrees_root(&left, &right, Mode::Hash).as_bytes()))
+    }
+
+    fn merge(&mut self) {
+        if let (Some(right), Some(left)) = (self.stack.pop(), self.stack.pop()) {
+            // There is room: two were taken.
+            let _ = self.stack.push(merge_subtrees_non_root(&left, &right, Mode::Hash));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use crate::transfer::Hasher;
+    use proptest::prelude::*;
+    use std::vec::Vec as Bytes;
+
+    /// The root by runs of `len` bytes, which is a power of two of chunks.
+    fn by_runs(data: &[u8], len: usize) -> Option<Digest> {
+        let mut tree = Tree::new();
+        let mut hasher = Hasher::new();
+        for (number, run) in data.chunks(len).enumerate() {
+            hasher.begin_run((number * len) as u64);
+            hasher.update(run);
+            tree.push(hasher.digest());
+        }
+        tree.root()
+    }
+
+    fn contents(len: usize) -> Bytes<u8> {
+        (0..len).map(|at| (at * 31 + at / 251) as u8).collect()
+    }
+
+    #[test]
+    fn every_count_of_runs_up_to_seventy() {
+        for runs in 2..70 {
+            for tail in [1, 1023, 1024, 1025, 2048] {
+                let data = contents((runs - 1) * 2048 + tail);
+                let whole = Digest(*blake3::hash(&data).as_bytes());
+                assert_eq!(by_runs(&data, 2048), Some(whole), "{runs} runs, {tail} in the last");
+            }
+        }
+    }
+
+    #[test]
+    fn one_run_is_no_tree() {
+        assert_eq!(by_runs(&contents(2048), 2048), None);
+        assert_eq!(Tree::new().root(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_root_is_that_of_the_whole(k in 0u32..6, size in 1usize..300_000) {
+            let (data, len) = (contents(size), 1024usize << k);
+            let whole = (size > len).then(|| Digest(*blake3::hash(&data).as_bytes()));
+            prop_assert_eq!(by_runs(&data, len), whole);
+        }
+    }
+}
