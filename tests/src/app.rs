@@ -458,7 +458,7 @@ impl Files for App {
                 self.results.insert(request, result);
                 if self.sources.remove(&request).is_some() {
                     // Refused while its source was not done: it is not read any more.
-                    self.busy.forget();
+                    self.busy.forget_those(&format!("read {request} "));
                 }
             }
             _ => {}

@@ -52,6 +52,11 @@ impl Busy {
         self.pending = None;
     }
 
+    /// Likewise, where it is an operation that begins so.
+    pub fn forget_those(&mut self, beginning: &str) {
+        self.pending.take_if(|(operation, _)| operation.starts_with(beginning));
+    }
+
     /// Whether something is pending.
     #[must_use]
     pub const fn has_pending(&self) -> bool {
