@@ -83,9 +83,15 @@ impl Desk {
         std::mem::take(&mut self.entries)
     }
 
-    fn count(&mut self, bytes: usize) {
+    /// How the link is protected.
+    pub(super) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Bytes of files went, here or on another link.
+    pub(super) fn count(&mut self, bytes: u64) {
         if let Some(f) = &mut self.on_bytes {
-            f(bytes as u64);
+            f(bytes);
         }
     }
 
@@ -110,7 +116,7 @@ impl Files for Desk {
         };
         Poll::Ready(match result {
             Ok(n) => {
-                self.count(n);
+                self.count(n as u64);
                 Ok(n)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
@@ -122,7 +128,7 @@ impl Files for Desk {
         let Some(sink) = self.sink(request) else { return Poll::Ready(Err(Code::Internal)) };
         Poll::Ready(match sink.write(data) {
             Ok(()) => {
-                self.count(data.len());
+                self.count(data.len() as u64);
                 Ok(())
             }
             Err(error) => Err(self.blame(request, error)),

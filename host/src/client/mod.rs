@@ -1,10 +1,12 @@
 //! The client: a requester over a stream, with files of this machine at its other side.
 
+mod crew;
 mod desk;
 mod link;
 mod sink;
 mod source;
 mod status;
+mod work;
 
 use std::fmt;
 use std::io;
@@ -18,11 +20,12 @@ use kift_core::driver::{Blocking, Step};
 use kift_core::secure::{NoEntropy, PublicKey};
 use kift_core::session::{Error, Failure, Reply, RequestError, Requester, Side};
 use kift_core::storage::RequestId;
-use kift_core::wire::{Ask, Code, Conflict, Meta, Put, Request, Timestamp, TransferId};
+use kift_core::wire::{Ask, Code, Conflict, Meta, Put, Request, Run, Timestamp, TransferId};
 
 use crate::net::{Socket, buffer, session_config, since};
 use crate::remote::Remote;
 use crate::secure::HostNoise;
+pub use crew::{Crew, LINKS_MAX, Moved};
 use desk::Desk;
 pub use desk::Done;
 pub use link::{Expect, Link};
@@ -277,6 +280,28 @@ impl<T: Read + Write> Client<T> {
         };
         self.desk.add_sink(id, sink);
         Ok(Ok(id))
+    }
+
+    /// Begins to send one run of a file, from a source that holds the run alone.
+    fn put_run(
+        &mut self,
+        transfer: TransferId,
+        run: Run,
+        source: Box<dyn io::Read + Send>,
+    ) -> Result<Result<RequestId, Code>, ClientError> {
+        let requested = self.request(&Request::PutRun { transfer, run })?;
+        Ok(requested.inspect(|id| self.desk.set_source(*id, source)))
+    }
+
+    /// Begins to fetch one run of a file.
+    fn get_run(
+        &mut self,
+        transfer: TransferId,
+        run: Run,
+        sink: Box<dyn Sink + Send>,
+    ) -> Result<Result<RequestId, Code>, ClientError> {
+        let requested = self.request(&Request::GetRun { transfer, run })?;
+        Ok(requested.inspect(|id| self.desk.add_sink(*id, sink)))
     }
 
     /// What became of a request, oldest first, for those whose end was not yet told.

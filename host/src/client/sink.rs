@@ -53,6 +53,11 @@ impl FileSink {
         Self { target, conflict, modified: None, partial: None }
     }
 
+    /// The file, for others to write to. It is this one's to commit.
+    pub(super) fn share(&mut self) -> io::Result<File> {
+        self.partial()?.file.try_clone()
+    }
+
     fn partial(&mut self) -> io::Result<&mut Partial> {
         if self.partial.is_none() {
             let (file, path) = new_partial(directory_of(&self.target))?.into_parts();

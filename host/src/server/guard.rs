@@ -12,16 +12,20 @@ use std::time::Instant as Clock;
 use kift_core::secure::{Peer, PublicKey, Token};
 use kift_core::session::Event;
 use kift_core::storage::{Files, Outcome, Page, RequestId, Store};
-use kift_core::wire::{Code, Conflict, Digest, EntryKind, Meta, Password, Path, Put, Space};
+use kift_core::wire::{
+    Code, Conflict, Digest, EntryKind, Meta, Password, Path, Put, Run, RunLen, Space, Ticket,
+    TransferId,
+};
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
 use super::House;
 use super::limits::Limits;
 use super::registry::{Activity, What};
+use super::tickets::Pass;
 use crate::access::{Accounts, Entry, Grant, Rights};
 use crate::net::TICK;
-use crate::store::{Background, Bounds, Root, Session};
+use crate::store::{Background, Bounds, Root, Session, Transfers};
 
 /// One peer, and what it may do.
 #[derive(Debug)]
@@ -50,6 +54,10 @@ pub(super) struct Guard {
     /// Since when the peer may log in.
     since: Clock,
     is_open: bool,
+    /// It joined the session of another link.
+    is_attached: bool,
+    /// What is open is a part of a file.
+    is_in_run: bool,
 }
 
 /// A user at work.
@@ -96,6 +104,8 @@ impl Guard {
             failures: 0,
             since: Clock::now(),
             is_open: false,
+            is_attached: false,
+            is_in_run: false,
         }
     }
 
@@ -108,6 +118,9 @@ impl Guard {
     pub(super) fn verdict(&self) -> Option<Code> {
         match (&self.inside, &self.accounts) {
             _ if self.failures >= self.limits.password_tries => Some(Code::LoginFailed),
+            (Some(inside), _) if self.is_attached && inside.store.transfers().is_over() => {
+                Some(Code::ShuttingDown)
+            }
             (Some(Inside { grant: Some(grant), .. }), Some(accounts)) if !accounts.still(grant) => {
                 warn!(peer = %self.name(), "what this user may do was changed or has expired");
                 Some(Code::Denied)
@@ -129,6 +142,16 @@ impl Guard {
 
     /// Opens a user's home.
     fn let_in(&mut self, grant: Grant, how: &str) -> Result<(), Code> {
+        self.let_in_with(grant, how, Arc::default())
+    }
+
+    /// Opens a user's home, for a link that shares `transfers` with others.
+    fn let_in_with(
+        &mut self,
+        grant: Grant,
+        how: &str,
+        transfers: Arc<Transfers>,
+    ) -> Result<(), Code> {
         let bounds = Bounds { quota: grant.quota, largest: grant.largest };
         let home = self.root.home(&grant.home, bounds).inspect_err(|code| {
             let (user, home) = (&grant.user, &grant.home);
@@ -138,7 +161,8 @@ impl Guard {
         let fingerprint = self.key.map(|key| key.fingerprint());
         info!(peer = name, key = ?fingerprint, rights = %grant.rights, home = grant.home, "logged in by {how}");
         self.activity.logged_in(&grant.user);
-        self.inside = Some(Inside { grant: Some(grant), store: Session::new(home, name) });
+        let store = Session::joining(home, name, transfers);
+        self.inside = Some(Inside { grant: Some(grant), store });
         Ok(())
     }
 
@@ -152,6 +176,15 @@ impl Guard {
             return Err(Code::Denied);
         }
         Ok(&mut inside.store)
+    }
+
+    /// An upload as this user may make it: to replace a file is to remove the one that is there.
+    fn allowed<'p>(&self, put: &Put<'p>) -> Put<'p> {
+        let may_delete = self.inside.as_ref().is_some_and(|inside| inside.may(Rights::DELETE));
+        match put.conflict {
+            Conflict::Replace if !may_delete => Put { conflict: Conflict::Refuse, ..*put },
+            _ => *put,
+        }
     }
 
     /// The store, to go on with what was begun.
@@ -175,6 +208,13 @@ impl Guard {
         if let Some(inside) = &self.inside {
             self.activity.begin(what, &inside.store.within(path), total);
         }
+    }
+
+    /// Tells the registry that a part of a file begins.
+    fn begins_run(&mut self, what: What, transfer: TransferId, run: Run) {
+        let path = self.inside.as_ref().and_then(|inside| inside.store.path_of(transfer));
+        self.activity.begin(what, &path.unwrap_or_default(), Some(run.size));
+        self.is_in_run = true;
     }
 
     fn failed(&mut self, user: &str) -> Code {
@@ -232,6 +272,8 @@ impl Files for Guard {
     fn commit(&mut self, request: RequestId, size: u64, root: Digest) -> Outcome<u32> {
         let outcome = ready!(self.begun()).commit(request, size, root);
         match outcome {
+            // A file counts once, when all of it is there.
+            Poll::Ready(Ok(_)) if std::mem::take(&mut self.is_in_run) => self.activity.over(),
             Poll::Ready(Ok(_)) => self.activity.stored(),
             Poll::Ready(Err(_)) => self.activity.over(),
             Poll::Pending => {}
@@ -240,6 +282,7 @@ impl Files for Guard {
     }
 
     fn abort(&mut self, request: RequestId) {
+        self.is_in_run = false;
         self.activity.over();
         if let Ok(store) = self.begun() {
             store.abort(request);
@@ -312,12 +355,7 @@ impl Store for Guard {
     }
 
     fn begin(&mut self, request: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<()> {
-        let may_delete = self.inside.as_ref().is_some_and(|inside| inside.may(Rights::DELETE));
-        let mut put = *put;
-        // To replace a file is to remove the one that is there.
-        if put.conflict == Conflict::Replace && !may_delete {
-            put.conflict = Conflict::Refuse;
-        }
+        let put = self.allowed(put);
         let outcome = ready!(self.store(Rights::WRITE)).begin(request, path, &put);
         if let Poll::Ready(Ok(())) = outcome {
             self.begins(What::Put, path, put.size);
@@ -338,7 +376,11 @@ impl Store for Guard {
         if self.status.take().is_some() {
             return;
         }
-        self.activity.closed();
+        if std::mem::take(&mut self.is_in_run) {
+            self.activity.over();
+        } else {
+            self.activity.closed();
+        }
         if let Ok(store) = self.begun() {
             store.close(request);
         }
@@ -406,5 +448,98 @@ impl Store for Guard {
         warn!(peer = self.name(), "asked to stop");
         self.house.stop.gracefully().store(true, Ordering::Relaxed);
         Poll::Ready(Ok(()))
+    }
+
+    fn ticket(&mut self, _request: RequestId) -> Outcome<Ticket> {
+        let transfers = Arc::clone(ready!(self.store(Rights::NONE)).transfers());
+        let grant = self.inside.as_ref().and_then(|inside| inside.grant.clone());
+        let pass = Pass { key: self.key, grant, transfers, made: Clock::now() };
+        Poll::Ready(self.house.tickets.make(pass))
+    }
+
+    fn attach(&mut self, _request: RequestId, ticket: Ticket) -> Outcome<()> {
+        let pass = self.house.tickets.take(ticket, self.key);
+        if !std::mem::take(&mut self.may_login) {
+            return Poll::Ready(Err(Code::Denied));
+        }
+        let Pass { grant, transfers, .. } = ready!(pass.inspect_err(|_| {
+            self.activity.totals().refused("ticket");
+            warn!(peer = %self.address, "refused: a ticket that is none, or not this one's");
+        }));
+        ready!(match grant {
+            Some(grant) => self.let_in_with(grant, "ticket", transfers),
+            None => {
+                let (root, name) = (Arc::clone(&self.root), self.address.to_string());
+                let store = Session::joining(root, name, transfers);
+                self.inside = Some(Inside { grant: None, store });
+                Ok(())
+            }
+        });
+        self.is_attached = true;
+        Poll::Ready(Ok(()))
+    }
+
+    fn begin_transfer(
+        &mut self,
+        request: RequestId,
+        path: Path<'_>,
+        put: &Put<'_>,
+        runs: RunLen,
+    ) -> Outcome<()> {
+        let put = self.allowed(put);
+        ready!(self.store(Rights::WRITE)).begin_transfer(request, path, &put, runs)
+    }
+
+    fn begin_run(&mut self, request: RequestId, transfer: TransferId, run: Run) -> Outcome<()> {
+        let outcome = ready!(self.store(Rights::WRITE)).begin_run(request, transfer, run);
+        if let Poll::Ready(Ok(())) = outcome {
+            self.begins_run(What::Put, transfer, run);
+        }
+        outcome
+    }
+
+    fn commit_transfer(
+        &mut self,
+        request: RequestId,
+        transfer: TransferId,
+        size: u64,
+        root: Digest,
+    ) -> Outcome<u32> {
+        let store = ready!(self.store(Rights::WRITE));
+        let outcome = store.commit_transfer(request, transfer, size, root);
+        if let Poll::Ready(Ok(_)) = outcome {
+            self.activity.totals().files_in.add(1);
+        }
+        outcome
+    }
+
+    fn open_transfer(
+        &mut self,
+        request: RequestId,
+        transfer: TransferId,
+        path: Path<'_>,
+    ) -> Outcome<Meta> {
+        ready!(self.store(Rights::READ)).open_transfer(request, transfer, path)
+    }
+
+    fn open_run(&mut self, request: RequestId, transfer: TransferId, run: Run) -> Outcome<Meta> {
+        let outcome = ready!(self.store(Rights::READ)).open_run(request, transfer, run);
+        if let Poll::Ready(Ok(_)) = outcome {
+            self.begins_run(What::Get, transfer, run);
+        }
+        outcome
+    }
+
+    fn release(&mut self, request: RequestId, transfer: TransferId) -> Outcome<()> {
+        ready!(self.store(Rights::NONE)).release(request, transfer)
+    }
+}
+
+impl Drop for Guard {
+    /// The data links of a session go with its control link.
+    fn drop(&mut self) {
+        if let (Some(inside), false) = (&self.inside, self.is_attached) {
+            inside.store.transfers().end();
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `seats` | counts connections, and those on which nobody is known yet |
 //! | `guard` | who may do what, between a session and the store |
+//! | `tickets` | lets a link join the session of another |
 //! | `limits` | how much peers may take, and for how long |
 //! | `registry` | who is here, what they do, and what was done |
 //! | `pace` | how fast they do it |
@@ -15,6 +16,7 @@ mod metrics;
 mod pace;
 mod registry;
 mod seats;
+mod tickets;
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -38,6 +40,7 @@ use guard::Guard;
 pub use limits::{Limits, Live};
 use registry::Registry;
 use seats::{Seat, Seats};
+use tickets::Tickets;
 
 /// Refusals that may be under way at once: a peer that does not take its refusal must not hold up
 /// the next.
@@ -106,6 +109,7 @@ struct House {
     settings: Settings,
     stop: Stop,
     registry: Arc<Registry>,
+    tickets: Tickets,
 }
 
 /// A server that is bound and not yet serving.
@@ -123,7 +127,8 @@ impl Server {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let (stop, registry) = (Stop::default(), Arc::default());
-        let house = Arc::new(House { settings, stop, registry });
+        let tickets = Tickets::default();
+        let house = Arc::new(House { settings, stop, registry, tickets });
         Self { doors: Vec::new(), metrics: None, house }
     }
 

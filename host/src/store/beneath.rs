@@ -126,6 +126,11 @@ impl Root {
         Ok((file, meta))
     }
 
+    /// What is known of an open file.
+    pub(super) fn meta_of(&self, file: impl AsFd) -> Result<Meta, Code> {
+        self.meta(&fstat(file).map_err(reason)?)
+    }
+
     fn regular(&self, meta: Meta) -> Result<Meta, Code> {
         match meta.kind {
             EntryKind::File => Ok(meta),

@@ -11,6 +11,7 @@
 //! | `upload` | a file on its way in: partial, sync, rename into place |
 //! | `background` | waits for a slow sync without keeping the session from its peer |
 //! | `source` | a file on its way out |
+//! | `transfers` | files in runs, which several links send or fetch |
 //! | `snapshot` | a directory being listed |
 //! | `change` | delete, rename, make a directory |
 //! | `ledger` | how much lies in a home and is on its way there |
@@ -40,6 +41,7 @@ mod root;
 mod session;
 mod snapshot;
 mod source;
+mod transfers;
 mod upload;
 mod workshop;
 
@@ -49,3 +51,4 @@ mod tests;
 pub(crate) use background::Background;
 pub use root::{Bounds, Options, Root};
 pub use session::Session;
+pub(crate) use transfers::Transfers;

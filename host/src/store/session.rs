@@ -5,12 +5,13 @@ use std::task::{Poll, ready};
 
 use kift_core::session::Event;
 use kift_core::storage::{Files, Outcome, Page, RequestId, Store};
-use kift_core::wire::{Code, Digest, Meta, Path, Put, Space};
+use kift_core::wire::{Code, Digest, Meta, Path, Put, Run, RunLen, Space, TransferId};
 use tracing::{debug, info, warn};
 
 use super::root::Root;
 use super::snapshot::{NAMES_MAX, Snapshot};
 use super::source::Source;
+use super::transfers::{OpenRun, Transfers};
 use super::upload::Upload;
 
 /// One connection's use of a [`Root`]. The log calls paths what they are beneath the served
@@ -31,6 +32,7 @@ pub struct Session {
     /// The request that was last asked what is at a path. If it opens that file too, it does so for
     /// the BLAKE3 and not to send it.
     looked: RequestId,
+    transfers: Arc<Transfers>,
 }
 
 /// The one thing that is open.
@@ -39,6 +41,10 @@ pub(super) enum Open {
     Nothing,
     Upload(Box<Upload>),
     Source(Source),
+    /// A part of an upload.
+    Run(OpenRun),
+    /// A file that a part is read of.
+    Part(Source),
     Directory(Snapshot),
 }
 
@@ -46,7 +52,23 @@ impl Session {
     /// For the connection of `peer`, as it is to be named in the log.
     #[must_use]
     pub fn new(root: Arc<Root>, peer: String) -> Self {
-        Self { root, peer, open: Open::Nothing, looked: RequestId::default() }
+        Self::joining(root, peer, Arc::default())
+    }
+
+    /// For the connection of `peer` that shares `transfers` with another.
+    pub(crate) fn joining(root: Arc<Root>, peer: String, transfers: Arc<Transfers>) -> Self {
+        Self { root, peer, open: Open::Nothing, looked: RequestId::default(), transfers }
+    }
+
+    /// What a file in runs is called beneath the served directory.
+    pub(crate) fn path_of(&self, transfer: TransferId) -> Option<String> {
+        let path = self.transfers.path(transfer)?;
+        Some(self.root.within(&path).into_owned())
+    }
+
+    /// What its connections have in common.
+    pub(crate) fn transfers(&self) -> &Arc<Transfers> {
+        &self.transfers
     }
 
     /// As the log names the peer.
@@ -84,7 +106,7 @@ impl Session {
 
 impl Files for Session {
     fn read(&mut self, _request: RequestId, at: u64, buf: &mut [u8]) -> Outcome<usize> {
-        let Open::Source(source) = &mut self.open else {
+        let (Open::Source(source) | Open::Part(source)) = &mut self.open else {
             return Poll::Ready(Err(Code::Internal));
         };
         match source.read(at, buf) {
@@ -97,6 +119,11 @@ impl Files for Session {
     }
 
     fn write(&mut self, _request: RequestId, at: u64, data: &[u8]) -> Outcome<()> {
+        if let Open::Run(run) = &mut self.open {
+            let written = run.write(at, data);
+            let of = Arc::clone(&run.of);
+            return self.told("write", &of.path, written);
+        }
         let Open::Upload(upload) = &mut self.open else {
             return Poll::Ready(Err(Code::Internal));
         };
@@ -109,9 +136,13 @@ impl Files for Session {
         }
     }
 
-    fn commit(&mut self, _request: RequestId, size: u64, _root: Digest) -> Outcome<u32> {
+    fn commit(&mut self, _request: RequestId, size: u64, root: Digest) -> Outcome<u32> {
         let mut upload = match std::mem::replace(&mut self.open, Open::Nothing) {
             Open::Upload(upload) => upload,
+            Open::Run(run) => {
+                run.store(root);
+                return Poll::Ready(Ok(0));
+            }
             other => {
                 self.open = other;
                 return Poll::Ready(Err(Code::Internal));
@@ -129,11 +160,18 @@ impl Files for Session {
     }
 
     fn abort(&mut self, _request: RequestId) {
-        if let Open::Upload(upload) = &self.open {
-            let path = self.root.within(&upload.path);
-            info!(peer = self.peer, ?path, bytes = upload.at, "dropped an upload");
-            self.open = Open::Nothing;
+        match &self.open {
+            Open::Upload(upload) => {
+                let path = self.root.within(&upload.path);
+                info!(peer = self.peer, ?path, bytes = upload.at, "dropped an upload");
+            }
+            Open::Run(run) => {
+                let path = self.root.within(&run.of.path);
+                debug!(peer = self.peer, ?path, at = run.at, "dropped a part of an upload");
+            }
+            _ => return,
         }
+        self.open = Open::Nothing;
     }
 
     fn handle_event(&mut self, event: Event<'_>) {
@@ -172,6 +210,9 @@ impl Store for Session {
             } else {
                 info!(peer = self.peer, %request, ?path, bytes, size, "sent in part");
             }
+            self.open = Open::Nothing;
+        }
+        if let Open::Part(_) = &self.open {
             self.open = Open::Nothing;
         }
     }
@@ -236,5 +277,79 @@ impl Store for Session {
     fn space(&mut self, _request: RequestId) -> Outcome<Space> {
         let space = ready!(self.root.space());
         self.told("space", "", space)
+    }
+
+    fn begin_transfer(
+        &mut self,
+        _request: RequestId,
+        path: Path<'_>,
+        put: &Put<'_>,
+        runs: RunLen,
+    ) -> Outcome<()> {
+        let begun = ready!(Upload::begin(&self.root, path, put));
+        let size = put.size.unwrap_or(0);
+        let begun = begun.and_then(|upload| self.transfers.begin(put.transfer, upload, size, runs));
+        self.told("upload", path.as_str(), begun)
+    }
+
+    fn begin_run(&mut self, _request: RequestId, transfer: TransferId, run: Run) -> Outcome<()> {
+        let begun = self.transfers.upload(transfer).and_then(|of| OpenRun::begin(of, run));
+        let begun = begun.map(|run| self.open = Open::Run(run));
+        self.told("part of an upload", "", begun)
+    }
+
+    fn commit_transfer(
+        &mut self,
+        request: RequestId,
+        transfer: TransferId,
+        size: u64,
+        root: Digest,
+    ) -> Outcome<u32> {
+        if matches!(self.open, Open::Nothing) {
+            match self.transfers.take(transfer, size, root) {
+                Ok(upload) => self.open = Open::Upload(Box::new(upload)),
+                Err(code) => return self.told("store", "", Err(code)),
+            }
+        }
+        self.commit(request, size, root)
+    }
+
+    fn open_transfer(
+        &mut self,
+        _request: RequestId,
+        transfer: TransferId,
+        path: Path<'_>,
+    ) -> Outcome<Meta> {
+        let opened = Source::open(&self.root, path).and_then(|source| {
+            let meta = source.meta;
+            self.transfers.open(transfer, source).map(|()| meta)
+        });
+        self.told("open", path.as_str(), opened)
+    }
+
+    fn open_run(&mut self, _request: RequestId, transfer: TransferId, _run: Run) -> Outcome<Meta> {
+        let opened = self.transfers.source(transfer).map(|source| {
+            let meta = source.meta;
+            self.open = Open::Part(source);
+            meta
+        });
+        self.told("open", "", opened)
+    }
+
+    fn release(&mut self, _request: RequestId, transfer: TransferId) -> Outcome<()> {
+        let source = match self.transfers.release(transfer) {
+            Ok(Some(source)) => source,
+            Ok(None) => {
+                info!(peer = self.peer, "dropped an upload");
+                return Poll::Ready(Ok(()));
+            }
+            Err(code) => return Poll::Ready(Err(code)),
+        };
+        if source.is_changed(&self.root) {
+            return self.told("read", &source.path, Err(Code::Changed));
+        }
+        let path = self.root.within(&source.path);
+        info!(peer = self.peer, ?path, size = source.meta.size, "was open for its parts");
+        Poll::Ready(Ok(()))
     }
 }

@@ -1,6 +1,7 @@
 //! A file on its way out.
 
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use kift_core::wire::{Code, Meta, Path};
 use rustix::fs::{Advice, fadvise};
@@ -15,7 +16,7 @@ const READ_AHEAD: u64 = 128 * 1024;
 /// An open file.
 #[derive(Debug)]
 pub(super) struct Source {
-    file: OwnedFd,
+    file: Arc<OwnedFd>,
     pub(super) path: Box<str>,
     pub(super) meta: Meta,
     /// Bytes read so far.
@@ -30,7 +31,19 @@ impl Source {
             // Whether this is heeded or not, the bytes are the same.
             let _ = fadvise(&file, 0, None, Advice::Sequential);
         }
+        let file = Arc::new(file);
         Ok(Self { file, path: path.as_str().into(), meta, bytes: 0 })
+    }
+
+    /// The same file, for a link to read a run of it.
+    pub(super) fn for_run(&self) -> Self {
+        let Self { file, path, meta, .. } = self;
+        Self { file: Arc::clone(file), path: path.clone(), meta: *meta, bytes: 0 }
+    }
+
+    /// Whether the file is not any more what it was when it was opened, as far as one can tell.
+    pub(super) fn is_changed(&self, root: &Root) -> bool {
+        root.meta_of(&self.file).ok() != Some(self.meta)
     }
 
     /// Fills `buf` from byte `at` on, short only where the file ends.

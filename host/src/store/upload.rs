@@ -122,6 +122,17 @@ impl Upload {
         Poll::Ready(Ok(()))
     }
 
+    /// What is written to, where others write it.
+    pub(super) fn file(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.partial.file)
+    }
+
+    /// Others have written all `size` bytes.
+    pub(super) fn written_elsewhere(&mut self, size: u64) {
+        self.at = size;
+        self.len = size;
+    }
+
     /// Makes the whole file durable, and gives it its name, durably. Gives the suffix of the name.
     /// Pending: to be called again. After an error nothing is left but what
     /// [`sync`] could not make durable.
@@ -285,7 +296,7 @@ fn finish(file: &OwnedFd, len: Option<u64>, modified: Option<Timestamp>) -> Resu
 }
 
 /// One system call, but for a file system that takes less.
-fn write_all(file: &OwnedFd, mut at: u64, mut data: &[u8]) -> Result<(), Errno> {
+pub(super) fn write_all(file: &OwnedFd, mut at: u64, mut data: &[u8]) -> Result<(), Errno> {
     while !data.is_empty() {
         let n = retry_on_intr(|| pwrite(file, data, at))?;
         data = data.get(n..).filter(|_| n > 0).ok_or(Errno::IO)?;

@@ -99,6 +99,9 @@ pub(in crate::cli) struct Put {
     pub(in crate::cli) name: Option<String>,
     #[command(flatten)]
     pub(in crate::cli) selection: Selection,
+    /// Have so many data links beside the first, over all of which large files go
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(in crate::cli) links: Option<u8>,
     #[command(flatten)]
     pub(in crate::cli) link: Link,
 }
@@ -118,6 +121,9 @@ pub(in crate::cli) struct Get {
     pub(in crate::cli) on_conflict: OnConflict,
     #[command(flatten)]
     pub(in crate::cli) selection: Selection,
+    /// Have so many data links beside the first, over all of which large files go
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(in crate::cli) links: Option<u8>,
     #[command(flatten)]
     pub(in crate::cli) link: Link,
 }
@@ -141,6 +147,9 @@ pub(in crate::cli) struct Sync {
     /// Only say what would be done
     #[arg(short = 'n', long)]
     pub(in crate::cli) dry_run: bool,
+    /// Have so many data links beside the first, over all of which large files go
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(in crate::cli) links: Option<u8>,
     #[command(flatten)]
     pub(in crate::cli) link: Link,
 }

@@ -12,7 +12,7 @@ use super::account::Account;
 use super::mover::{Job, Mover};
 use super::outgoing::digest_of;
 use crate::cli::console::Meter;
-use crate::client::{ClientError, FileSink, Pipe, Sink, timestamp};
+use crate::client::{ClientError, Crew, FileSink, Pipe, Sink, timestamp};
 use crate::remote::join;
 
 /// Where everything goes.
@@ -166,6 +166,13 @@ impl Mover<'_> {
             self.account.would(format_args!("would fetch {remote:?} to {to}"));
             return Ok(());
         }
+        let is_large = |crew: &Crew| meta.is_none_or(|meta| crew.takes(meta.size));
+        if let Some(local) = &local
+            && self.crew.as_ref().is_some_and(is_large)
+            && self.get_in_runs(remote, local)?
+        {
+            return Ok(());
+        }
         let sink: Box<dyn Sink + Send> = match &local {
             None => Box::new(Pipe(io::stdout())),
             Some(local) => Box::new(FileSink::new(local.clone(), self.choices.conflict)),
@@ -173,6 +180,21 @@ impl Mover<'_> {
         let sink = Box::new(Metered { sink, meter: self.account.meter.clone() });
         let requested = self.client.get(remote, sink);
         self.requested(Job::Fetch { remote: remote.to_owned(), local }, requested)
+    }
+
+    /// Fetches a file over the data links; false where it is to be fetched over this one.
+    fn get_in_runs(&mut self, remote: &str, local: &Path) -> Result<bool, ClientError> {
+        self.drain()?;
+        let Some(crew) = self.crew.as_mut().filter(|crew| !crew.is_empty()) else {
+            return Ok(false);
+        };
+        let sink = FileSink::new(local.to_path_buf(), self.choices.conflict);
+        let meter = self.account.meter.clone();
+        let begins = |size| meter.expect(Some(size));
+        let Some(moved) = crew.get(self.client, remote, sink, begins)? else { return Ok(false) };
+        let job = Job::Fetch { remote: remote.to_owned(), local: Some(local.to_path_buf()) };
+        self.tell_moved(&job, moved);
+        Ok(true)
     }
 
     /// Whether the remote file is here already.

@@ -15,7 +15,8 @@ use super::Choices;
 use super::account::Account;
 use crate::cli::Verdict;
 use crate::cli::console::{Console, advice, advised};
-use crate::client::{Client, ClientError, Done};
+use crate::client::{Client, ClientError, Crew, Done, Moved};
+use crate::remote::Remote;
 
 /// The entries of a remote directory.
 pub(super) type Entries = BTreeMap<String, Meta>;
@@ -47,6 +48,8 @@ pub(in crate::cli) struct Mover<'a> {
     pub(super) choices: &'a Choices,
     pub(in crate::cli) account: Account<'a>,
     open: HashMap<RequestId, Job>,
+    /// Data links, for large files.
+    pub(super) crew: Option<Crew>,
     /// Remote directories as they were when they were looked at.
     seen: HashMap<String, Result<Rc<Entries>, Failure>>,
 }
@@ -61,7 +64,23 @@ impl<'a> Mover<'a> {
         let account = Account::new(console);
         let counter = account.meter.clone();
         client.on_bytes(move |n| counter.add(n));
-        Self { client, choices, account, open: HashMap::new(), seen: HashMap::new() }
+        Self { client, choices, account, open: HashMap::new(), crew: None, seen: HashMap::new() }
+    }
+
+    /// Adds data links to the session, which is with `remote`, as far as they can be had.
+    pub(in crate::cli) fn gather(
+        &mut self,
+        remote: &Remote,
+        links: Option<u8>,
+    ) -> Result<(), ClientError> {
+        let Some(links) = links else { return Ok(()) };
+        let (crew, missing) = Crew::gather(self.client, remote, links)?;
+        for why in missing {
+            self.account.detail(format_args!("a data link cannot be had: {why}"));
+        }
+        self.account.detail(format_args!("{} data links", crew.len()));
+        self.crew = Some(crew);
+        Ok(())
     }
 
     /// Says goodbye behind the last request, waits until all are answered, and sums up. `queued` is
@@ -178,7 +197,12 @@ impl<'a> Mover<'a> {
 
     fn tell(&mut self, done: Done) {
         let Some(job) = self.open.remove(&done.request) else { return };
-        match (done.result, &job) {
+        self.tell_moved(&job, Moved { result: done.result, reason: done.reason });
+    }
+
+    /// Tells what came of `job`.
+    pub(super) fn tell_moved(&mut self, job: &Job, moved: Moved) {
+        match (moved.result, job) {
             (Ok(Reply::Stored { size, root, suffix }), Job::Send { remote, .. }) => {
                 let path = with_suffix(remote, suffix);
                 self.account.add(size);
@@ -215,7 +239,7 @@ impl<'a> Mover<'a> {
             }
             (Ok(Reply::Done), Job::Remove { remote }) => self.account.add_removed(remote),
             (Err(failure), Job::MakeDirectory { .. }) if failure.code() == Code::Exists => {}
-            (Err(failure), job) => self.tell_failure(job, failure, done.reason),
+            (Err(failure), job) => self.tell_failure(job, failure, moved.reason),
             (Ok(_), _) => {}
         }
     }

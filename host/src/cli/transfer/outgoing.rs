@@ -6,7 +6,7 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use kift_core::wire::{Ask, Digest, EntryKind, Meta, Request};
+use kift_core::wire::{Ask, Digest, EntryKind, Meta, Put, Request, TransferId};
 
 use super::Skip;
 use super::mover::{Job, Mover};
@@ -203,10 +203,43 @@ impl Mover<'_> {
                 return Ok(());
             }
         };
-        if meta.is_file() {
+        if meta.is_file() && self.crew.as_ref().is_some_and(|crew| crew.takes(meta.len())) {
+            self.put_in_runs(local, remote, file, &meta, ask)
+        } else if meta.is_file() {
             self.put(Some(local), remote, Box::new(file), Some(&meta), ask)
         } else {
             self.put(Some(local), remote, Box::new(Patient(file)), None, Ask::Now)
+        }
+    }
+
+    /// Sends a large file over the data links, or over this one if none is left.
+    fn put_in_runs(
+        &mut self,
+        local: PathBuf,
+        remote: String,
+        file: File,
+        meta: &Metadata,
+        ask: Ask,
+    ) -> Result<(), ClientError> {
+        self.drain()?;
+        let put = Put {
+            path: &remote,
+            transfer: TransferId([0; 16]),
+            size: Some(meta.len()),
+            modified: meta.modified().ok().and_then(timestamp),
+            conflict: self.choices.conflict,
+            ask,
+        };
+        let moved = match (&mut self.crew, file.try_clone()) {
+            (Some(crew), Ok(file)) => crew.put(self.client, file, put)?,
+            _ => None,
+        };
+        match moved {
+            Some(moved) => {
+                self.tell_moved(&Job::Send { local: Some(local), remote }, moved);
+                Ok(())
+            }
+            None => self.put(Some(local), remote, Box::new(file), Some(meta), ask),
         }
     }
 

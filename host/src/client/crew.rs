@@ -1,0 +1,369 @@
+//! Several links of one session: large files go over data links, and the control link stays free.
+//!
+//! Each data link has a thread with a client of its own. A file is handed to all of them as one
+//! [`Work`], from which each takes the lowest run that is left, two at a time.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant as Clock};
+
+use kift_core::Tree;
+use kift_core::session::{Failure, Reply};
+use kift_core::wire::{Code, Digest, Put, Request, RunLen, Ticket, TransferId};
+
+use super::work::{News, Way, Work};
+use super::{Client, ClientError, Expect, FileSink, Link, Sink as _, new_transfer_id};
+use crate::net::TICK;
+use crate::remote::Remote;
+
+/// Data links that a client may have.
+pub const LINKS_MAX: u8 = 16;
+
+/// Bytes of the smallest file that goes in runs.
+const SIZE_MIN: u64 = 16 << 20;
+
+/// The usual length of a run: 4 MiB.
+const RUN_LEN: RunLen = RunLen(12);
+
+/// How long nothing may be said on a link without its server giving up on it.
+const QUIET_MAX: Duration = Duration::from_secs(60);
+
+/// The data links of a client.
+pub struct Crew {
+    members: Vec<Member>,
+    /// Bytes that went over any of them.
+    bytes: Arc<AtomicU64>,
+    told: u64,
+}
+
+/// A data link. It ends when this is dropped.
+struct Member {
+    work: Sender<Arc<Work>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What became of a file in runs.
+#[derive(Debug)]
+pub struct Moved {
+    /// What it came to.
+    pub result: Result<Reply, Failure>,
+    /// What this machine's files had to do with a failure.
+    pub reason: Option<io::Error>,
+}
+
+/// How the runs of a file went.
+enum Runs {
+    /// All went, and make this root.
+    Whole(Digest),
+    Failed(Moved),
+    /// No link is left.
+    Lost,
+}
+
+impl From<Failure> for Moved {
+    fn from(failure: Failure) -> Self {
+        Self { result: Err(failure), reason: None }
+    }
+}
+
+impl Crew {
+    /// Adds `count` data links to the session of `control`, which is with `remote`. Fewer where the
+    /// server, or the system, does not give as many; and why.
+    ///
+    /// # Errors
+    /// The end of the session.
+    pub fn gather(
+        control: &mut Client,
+        remote: &Remote,
+        count: u8,
+    ) -> Result<(Self, Vec<String>), ClientError> {
+        let mut crew = Self { members: Vec::new(), bytes: Arc::default(), told: 0 };
+        let mut missing = Vec::new();
+        let mut coming = Vec::new();
+        for _ in 0..count.min(LINKS_MAX) {
+            let ticket = match control.ask(&Request::Ticket)? {
+                Ok(Reply::Ticket(ticket)) => ticket,
+                Ok(_) => break,
+                Err(failure) => {
+                    missing.push(failure.to_string());
+                    break;
+                }
+            };
+            match crew.hire(control, remote, ticket) {
+                Ok(member) => coming.push(member),
+                Err(error) => missing.push(error.to_string()),
+            }
+        }
+        for (member, joined) in coming {
+            match joined.recv() {
+                Ok(Ok(())) => crew.members.push(member),
+                Ok(Err(why)) => missing.push(why),
+                Err(_) => missing.push("its thread ended".to_owned()),
+            }
+        }
+        Ok((crew, missing))
+    }
+
+    /// Starts a data link, which says whether it could join.
+    fn hire(
+        &self,
+        control: &Client,
+        remote: &Remote,
+        ticket: Ticket,
+    ) -> io::Result<(Member, Receiver<Result<(), String>>)> {
+        let (link, remote) = (same_server(control), remote.clone());
+        let (interrupted, bytes) = (Arc::clone(&control.interrupted), Arc::clone(&self.bytes));
+        let (work, to_do) = channel();
+        let (joined, has_joined) = channel();
+        let thread = thread::Builder::new().name("kift data link".to_owned()).spawn(move || {
+            let join = || -> Result<Client, String> {
+                let mut client = Client::connect(&remote, link).map_err(|e| e.to_string())?;
+                client.interrupt_by(interrupted);
+                match client.ask(&Request::Attach { ticket }) {
+                    Ok(Ok(_)) => Ok(client),
+                    Ok(Err(failure)) => Err(failure.to_string()),
+                    Err(error) => Err(error.to_string()),
+                }
+            };
+            let client = join();
+            // Whoever asked may have given up.
+            let _ = joined.send(client.as_ref().map(|_| ()).map_err(Clone::clone));
+            if let Ok(mut client) = client {
+                client.on_bytes(move |n| {
+                    bytes.fetch_add(n, Ordering::Relaxed);
+                });
+                serve(client, &to_do);
+            }
+        })?;
+        Ok((Member { work, thread: Some(thread) }, has_joined))
+    }
+
+    /// Data links that are there.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether none is there.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// Whether a file of `size` bytes should go in runs.
+    #[must_use]
+    pub fn takes(&self, size: u64) -> bool {
+        !self.is_empty() && size >= SIZE_MIN && run_len(size).is_some()
+    }
+
+    /// Sends `file`. No request may be open on `control`. None where no data link is left: it is then
+    /// to be sent in one.
+    ///
+    /// # Errors
+    /// The end of the session.
+    pub fn put(
+        &mut self,
+        control: &mut Client,
+        file: std::fs::File,
+        put: Put<'_>,
+    ) -> Result<Option<Moved>, ClientError> {
+        let (Some(size), transfer) = (put.size, new_transfer_id()) else { return Ok(None) };
+        let Some(runs) = run_len(size) else { return Ok(None) };
+        let put = Put { transfer, ..put };
+        match control.ask(&Request::BeginPut { put, runs })? {
+            Ok(Reply::Done) => {}
+            other => return Ok(Some(Moved { result: other, reason: None })),
+        }
+        let root = match self.run(control, transfer, Way::Up, file, size, runs)? {
+            Runs::Whole(root) => root,
+            Runs::Failed(moved) => {
+                let _ = control.ask(&Request::Release { transfer })?;
+                return Ok(Some(moved));
+            }
+            Runs::Lost => {
+                let _ = control.ask(&Request::Release { transfer })?;
+                return Ok(None);
+            }
+        };
+        let result = control.ask(&Request::Commit { transfer, size, root })?;
+        Ok(Some(Moved { result, reason: None }))
+    }
+
+    /// Fetches the file at `path` into `sink`, if it is large enough for this. As for
+    /// [`put`](Self::put).
+    ///
+    /// # Errors
+    /// The end of the session.
+    pub fn get(
+        &mut self,
+        control: &mut Client,
+        path: &str,
+        mut sink: FileSink,
+        begins: impl FnOnce(u64),
+    ) -> Result<Option<Moved>, ClientError> {
+        let transfer = new_transfer_id();
+        let meta = match control.ask(&Request::BeginGet { transfer, path })? {
+            Ok(Reply::Stat { meta, .. }) => meta,
+            // Why, it is told when it is fetched in one.
+            _ => return Ok(None),
+        };
+        let (size, shared) = (meta.size, sink.share());
+        let (Some(runs), true) = (run_len(size), self.takes(size)) else {
+            let _ = control.ask(&Request::Release { transfer })?;
+            return Ok(None);
+        };
+        let moved = match shared {
+            Err(error) => {
+                let result = Err(Failure::Local(Code::Io));
+                Runs::Failed(Moved { result, reason: Some(error) })
+            }
+            Ok(file) => {
+                begins(size);
+                self.run(control, transfer, Way::Down, file, size, runs)?
+            }
+        };
+        let released = control.ask(&Request::Release { transfer })?;
+        Ok(Some(match (moved, released) {
+            (Runs::Lost, _) => return Ok(None),
+            (Runs::Failed(moved), _) => moved,
+            (Runs::Whole(_), Err(failure)) => failure.into(),
+            (Runs::Whole(root), Ok(_)) => {
+                sink.begin(size, meta.modified);
+                match sink.commit() {
+                    Ok(suffix) => {
+                        Moved { result: Ok(Reply::Got { size, root, suffix }), reason: None }
+                    }
+                    Err(error) => {
+                        Moved { result: Err(Failure::Local(Code::Io)), reason: Some(error) }
+                    }
+                }
+            }
+        }))
+    }
+
+    /// Has all runs of a file moved.
+    fn run(
+        &mut self,
+        control: &mut Client,
+        transfer: TransferId,
+        way: Way,
+        file: std::fs::File,
+        size: u64,
+        len: RunLen,
+    ) -> Result<Runs, ClientError> {
+        let runs: Vec<_> = (0..).map_while(|number| len.run(number, size)).collect();
+        let mut values = vec![None; runs.len()];
+        let mut failed = None;
+        let (work, news) = Work::new(transfer, way, file, runs);
+        // Those whose link was lost are left to the others.
+        while failed.is_none() && values.iter().any(Option::is_none) {
+            self.members.retain(|member| member.work.send(Arc::clone(&work)).is_ok());
+            if self.members.is_empty() {
+                return Ok(Runs::Lost);
+            }
+            let mut busy = self.members.len();
+            let mut spoke = Clock::now();
+            while busy > 0 {
+                match news.recv_timeout(TICK) {
+                    Ok(News::Run { number, result: Ok(value) }) => {
+                        if let Some(place) = values.get_mut(number) {
+                            *place = Some(value);
+                        }
+                    }
+                    Ok(News::Run { result: Err(moved), .. }) => {
+                        work.end();
+                        failed.get_or_insert(moved);
+                    }
+                    Ok(News::Rests) => busy -= 1,
+                    Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+                }
+                self.count(control);
+                if control.is_stopped() {
+                    work.end();
+                    failed.get_or_insert_with(|| Failure::Local(Code::Cancelled).into());
+                }
+                if spoke.elapsed() >= QUIET_MAX {
+                    spoke = Clock::now();
+                    let said = control.ask(&Request::Space);
+                    if said.is_err() {
+                        work.end();
+                    }
+                    let _ = said?;
+                }
+            }
+            if control.interrupted.load(Ordering::Relaxed) {
+                return Err(ClientError::Interrupted);
+            }
+        }
+        if let Some(moved) = failed {
+            return Ok(Runs::Failed(moved));
+        }
+        let mut tree = Tree::new();
+        values.into_iter().flatten().for_each(|value| tree.push(value));
+        Ok(tree.root().map_or(Runs::Lost, Runs::Whole))
+    }
+
+    /// Tells the control link's client of bytes that went.
+    fn count(&mut self, control: &mut Client) {
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        control.desk.count(bytes - self.told);
+        self.told = bytes;
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        // Nothing more will come: the link says goodbye.
+        self.work = channel().0;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A link to the server that `control` is connected to, and no other.
+fn same_server(control: &Client) -> Link {
+    let link = control.desk.link();
+    match (link, control.server()) {
+        (Link::Sealed { key, .. } | Link::Pairing { key, .. }, Some(server)) => {
+            Link::Sealed { key: key.clone(), server: Expect::Keys(vec![server]) }
+        }
+        _ => link.clone(),
+    }
+}
+
+/// How long the runs of a file of `size` bytes are; none where it does not go in runs.
+fn run_len(size: u64) -> Option<RunLen> {
+    use kift_core::wire::RUNS_MAX;
+    (RUN_LEN.0..=RunLen::MAX.0)
+        .map(RunLen)
+        .find(|len| len.bytes().is_some_and(|len| size > len && size.div_ceil(len) <= RUNS_MAX))
+}
+
+/// A data link's thread: does what comes, until nothing more does.
+fn serve(mut client: Client, to_do: &Receiver<Arc<Work>>) {
+    loop {
+        match to_do.recv_timeout(QUIET_MAX) {
+            Ok(work) => {
+                let done = work.take_part(&mut client);
+                work.rests();
+                if done.is_err() {
+                    return;
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                if client.ask(&Request::Space).is_err() {
+                    return;
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                // It is over either way.
+                let _ = client.finish();
+                return;
+            }
+        }
+    }
+}
