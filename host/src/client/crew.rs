@@ -41,6 +41,7 @@ pub struct Crew {
 
 /// A data link. It ends when this is dropped.
 struct Member {
+    number: usize,
     work: Sender<Arc<Work>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -92,7 +93,7 @@ impl Crew {
                     break;
                 }
             };
-            match crew.hire(control, remote, ticket) {
+            match crew.hire(control, remote, ticket, coming.len()) {
                 Ok(member) => coming.push(member),
                 Err(error) => missing.push(error.to_string()),
             }
@@ -113,6 +114,7 @@ impl Crew {
         control: &Client,
         remote: &Remote,
         ticket: Ticket,
+        number: usize,
     ) -> io::Result<(Member, Receiver<Result<(), String>>)> {
         let (link, remote) = (same_server(control), remote.clone());
         let (interrupted, bytes) = (Arc::clone(&control.interrupted), Arc::clone(&self.bytes));
@@ -135,10 +137,10 @@ impl Crew {
                 client.on_bytes(move |n| {
                     bytes.fetch_add(n, Ordering::Relaxed);
                 });
-                serve(client, &to_do);
+                serve(client, number, &to_do);
             }
         })?;
-        Ok((Member { work, thread: Some(thread) }, has_joined))
+        Ok((Member { number, work, thread: Some(thread) }, has_joined))
     }
 
     /// Data links that are there.
@@ -278,6 +280,10 @@ impl Crew {
                         failed.get_or_insert(moved);
                     }
                     Ok(News::Rests) => busy -= 1,
+                    Ok(News::Lost(number)) => {
+                        busy -= 1;
+                        self.members.retain(|member| member.number != number);
+                    }
                     Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
                 }
                 self.count(control);
@@ -344,15 +350,15 @@ fn run_len(size: u64) -> Option<RunLen> {
 }
 
 /// A data link's thread: does what comes, until nothing more does.
-fn serve(mut client: Client, to_do: &Receiver<Arc<Work>>) {
+fn serve(mut client: Client, number: usize, to_do: &Receiver<Arc<Work>>) {
     loop {
         match to_do.recv_timeout(QUIET_MAX) {
             Ok(work) => {
-                let done = work.take_part(&mut client);
-                work.rests();
-                if done.is_err() {
+                if work.take_part(&mut client).is_err() {
+                    work.tell(News::Lost(number));
                     return;
                 }
+                work.tell(News::Rests);
             }
             Err(RecvTimeoutError::Timeout) => {
                 if client.ask(&Request::Space).is_err() {

@@ -49,8 +49,10 @@ pub(super) struct Work {
 pub(super) enum News {
     /// A run went, and has this value; or it failed, and so does the file.
     Run { number: usize, result: Result<Digest, Moved> },
-    /// The link takes no further run now.
+    /// A link takes no further run now.
     Rests,
+    /// The link of this number was lost.
+    Lost(usize),
 }
 
 impl Work {
@@ -80,12 +82,7 @@ impl Work {
         self.is_over.store(true, Ordering::Relaxed);
     }
 
-    /// The link that says so takes no further run.
-    pub(super) fn rests(&self) {
-        self.tell(News::Rests);
-    }
-
-    fn tell(&self, news: News) {
+    pub(super) fn tell(&self, news: News) {
         // Whoever listened has given up.
         let _ = self.news.send(news);
     }
