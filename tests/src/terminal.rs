@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -40,7 +40,16 @@ impl Terminal {
     /// Where there are no terminals.
     #[must_use]
     pub fn kift<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Self {
-        Self::sized(80, args)
+        Self::start(80, Path::new("."), args)
+    }
+
+    /// Runs `kift` in the directory `here`.
+    ///
+    /// # Panics
+    /// Where there are no terminals.
+    #[must_use]
+    pub fn kift_in<A: AsRef<OsStr>>(here: &Path, args: impl IntoIterator<Item = A>) -> Self {
+        Self::start(80, here, args)
     }
 
     /// Runs `kift` in a terminal that is so wide.
@@ -49,6 +58,14 @@ impl Terminal {
     /// Where there are no terminals.
     #[must_use]
     pub fn sized<A: AsRef<OsStr>>(columns: u16, args: impl IntoIterator<Item = A>) -> Self {
+        Self::start(columns, Path::new("."), args)
+    }
+
+    fn start<A: AsRef<OsStr>>(
+        columns: u16,
+        here: &Path,
+        args: impl IntoIterator<Item = A>,
+    ) -> Self {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let master: OwnedFd = openpt(flags).expect("a terminal");
         grantpt(&master).expect("ours");
@@ -65,6 +82,7 @@ impl Terminal {
             .args(["--ctty", "--wait"])
             .arg(program())
             .args(args)
+            .current_dir(here)
             .env_remove("KIFT_LOG")
             .env("KIFT_STATE", "/dev/null/kift")
             .env("TERM", "xterm")

@@ -91,9 +91,9 @@ impl Interrupts {
 
     /// Runs `question`, which a signal ends together with the process.
     pub(super) fn ask<T>(&self, question: impl FnOnce() -> T) -> T {
-        self.asking.store(true, Ordering::Relaxed);
+        let was_asking = self.asking.swap(true, Ordering::Relaxed);
         let answer = question();
-        self.asking.store(false, Ordering::Relaxed);
+        self.asking.store(was_asking, Ordering::Relaxed);
         answer
     }
 }

@@ -8,6 +8,7 @@ mod demo;
 mod key;
 mod manage;
 mod manage_server;
+mod menu;
 mod pair;
 mod password;
 mod serve;
@@ -15,9 +16,12 @@ mod shell;
 mod transfer;
 mod user;
 
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use anyhow::Result;
+use clap::{CommandFactory as _, Parser as _};
 
 use crate::client::ClientError;
 use crate::state::State;
@@ -27,6 +31,9 @@ use console::Console;
 
 /// Exit code after an interrupt, as shells give it.
 const INTERRUPTED: u8 = 130;
+
+/// Exit code for a command line that is none, as clap gives it.
+const USAGE: u8 = 2;
 
 /// What a command that ran to its end came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +50,8 @@ pub fn run() -> ExitCode {
     let console = Console::new(&args.output);
     let place = args.state.as_deref();
     let state = || State::open(place);
-    let result = match args.command {
+    let Some(command) = args.command else { return without_command(place, &console) };
+    let result = match command {
         Command::Serve(serve) => serve::run(&serve, place, &args.output),
         Command::Put(put) => transfer::put(&put, place, &console),
         Command::Get(get) => transfer::get(&get, place, &console),
@@ -66,6 +74,19 @@ pub fn run() -> ExitCode {
         Command::Pair(pair) => state().and_then(|state| pair::run(&pair, &state, &console)),
         Command::Demo(demo) => demo::run(&demo),
     };
+    exit_code(result, &console)
+}
+
+/// A person who does not say what to do is asked; a program is told how to.
+fn without_command(place: Option<&Path>, console: &Console) -> ExitCode {
+    if io::stdin().is_terminal() && io::stderr().is_terminal() {
+        return exit_code(menu::run(place, console), console);
+    }
+    let _ = writeln!(io::stderr(), "{}", Args::command().render_help());
+    ExitCode::from(USAGE)
+}
+
+fn exit_code(result: Result<Verdict>, console: &Console) -> ExitCode {
     match result {
         Ok(Verdict::AllDone) => ExitCode::SUCCESS,
         Ok(Verdict::SomeFailed) => ExitCode::FAILURE,

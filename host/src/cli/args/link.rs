@@ -6,7 +6,7 @@ use std::str::FromStr;
 use kift_core::secure::{Fingerprint, NotText, PublicKey};
 
 /// How a link is protected, and who is at its ends.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(in crate::cli) struct Link {
     /// The server must have this key: what it printed when it started, SHA256:..., or the key itself
     #[arg(long, value_name = "KEY")]

@@ -23,6 +23,8 @@ pub(in crate::cli) use transfer::{Cat, Get, OnConflict, Put, Selection, Sync};
 ///
 /// A REMOTE is host[:port][/path] or kift://[user@]host[:port][/path]; the default port is 5438. IPv6
 /// addresses are written in brackets. A path that ends in a slash is a directory.
+///
+/// Without a command, and on a terminal, a menu asks what is to be done.
 #[derive(Debug, Parser)]
 #[command(name = "kift", version, max_term_width = 100)]
 pub(in crate::cli) struct Args {
@@ -33,7 +35,7 @@ pub(in crate::cli) struct Args {
     #[arg(long, global = true, env = "KIFT_STATE", hide_env_values = true, value_name = "DIR")]
     pub(in crate::cli) state: Option<PathBuf>,
     #[command(subcommand)]
-    pub(in crate::cli) command: Command,
+    pub(in crate::cli) command: Option<Command>,
 }
 
 /// What the user wants to see.

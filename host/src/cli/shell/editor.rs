@@ -22,7 +22,7 @@ use crate::state::State;
 const HISTORY_MAX: usize = 1000;
 
 /// A person's answer to a prompt.
-pub(super) enum Answer {
+pub(in crate::cli) enum Answer {
     Line(String),
     /// Ctrl-C.
     Interrupted,
@@ -30,15 +30,27 @@ pub(super) enum Answer {
     End,
 }
 
+/// What a person is to type, which says what can be completed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in crate::cli) enum Typed {
+    /// A command with its operands, as the shell knows them.
+    Command,
+    /// A single name, which needs no quotes.
+    Name(Operands),
+    /// Something else.
+    #[default]
+    Words,
+}
+
 /// A person at a terminal.
-pub(super) struct Editor {
+pub(in crate::cli) struct Editor {
     editor: rustyline::Editor<Names, FileHistory>,
     history: Option<PathBuf>,
 }
 
 impl Editor {
     /// Remembers lines among what the machine remembers in `place`, if it remembers anything.
-    pub(super) fn new(there: Arc<There>, place: Option<&Path>) -> Result<Self> {
+    pub(in crate::cli) fn new(there: Arc<There>, place: Option<&Path>) -> Result<Self> {
         let config = Config::builder()
             .completion_type(CompletionType::List)
             .max_history_size(HISTORY_MAX)
@@ -47,7 +59,7 @@ impl Editor {
             .build();
         let mut editor =
             rustyline::Editor::with_config(config).context("cannot use the terminal")?;
-        editor.set_helper(Some(Names { there }));
+        editor.set_helper(Some(Names { there, typed: Typed::default() }));
         let history = State::open(place).ok().map(|state| state.file("history"));
         if let Some(history) = &history {
             // There is none the first time.
@@ -56,9 +68,9 @@ impl Editor {
         Ok(Self { editor, history })
     }
 
-    /// Asks for a line, which is remembered.
+    /// Asks for a command, which is remembered.
     pub(super) fn line(&mut self, prompt: &str) -> Result<Answer> {
-        let answer = self.ask(prompt)?;
+        let answer = self.ask(prompt, Typed::Command)?;
         if let Answer::Line(line) = &answer
             && !line.trim().is_empty()
         {
@@ -72,8 +84,8 @@ impl Editor {
     }
 
     /// Whether a person says yes; `default` where they say nothing.
-    pub(super) fn agrees(&mut self, question: &str, default: bool) -> Result<bool> {
-        Ok(match self.ask(question)? {
+    pub(in crate::cli) fn agrees(&mut self, question: &str, default: bool) -> Result<bool> {
+        Ok(match self.ask(question, Typed::Words)? {
             Answer::Line(line) => match line.trim().to_lowercase().as_str() {
                 "" => default,
                 "y" | "yes" => true,
@@ -83,7 +95,11 @@ impl Editor {
         })
     }
 
-    fn ask(&mut self, prompt: &str) -> Result<Answer> {
+    /// Asks for something that is not remembered.
+    pub(in crate::cli) fn ask(&mut self, prompt: &str, typed: Typed) -> Result<Answer> {
+        if let Some(names) = self.editor.helper_mut() {
+            names.typed = typed;
+        }
         match self.editor.readline(prompt) {
             Ok(line) => Ok(Answer::Line(line)),
             Err(ReadlineError::Interrupted) => Ok(Answer::Interrupted),
@@ -96,6 +112,7 @@ impl Editor {
 /// Completes commands and names.
 struct Names {
     there: Arc<There>,
+    typed: Typed,
 }
 
 impl Completer for Names {
@@ -108,6 +125,13 @@ impl Completer for Names {
         _: &rustyline::Context<'_>,
     ) -> rustyline::Result<(usize, Vec<Pair>)> {
         let typed = line.get(..pos).unwrap_or(line);
+        match self.typed {
+            Typed::Command => {}
+            Typed::Name(operands) => {
+                return Ok((0, self.names_like(operands, typed, ToOwned::to_owned)));
+            }
+            Typed::Words => return Ok((pos, Vec::new())),
+        }
         let Line { mut commands, ends_in_word, .. } = Line::new(typed);
         let mut words = match commands.pop() {
             Some(words) if ends_in_word || !typed.trim_end().ends_with(';') => words,
@@ -118,7 +142,7 @@ impl Completer for Names {
         let candidates = match words.first() {
             None => commands_like(&text),
             Some(first) if first.text.eq_ignore_ascii_case("help") => commands_like(&text),
-            Some(first) => self.names_like(operands(&first.text), &text),
+            Some(first) => self.names_like(operands(&first.text), &text, quoted),
         };
         Ok((start, candidates))
     }
@@ -131,7 +155,13 @@ fn commands_like(text: &str) -> Vec<Pair> {
 }
 
 impl Names {
-    fn names_like(&self, operands: Operands, text: &str) -> Vec<Pair> {
+    /// Names that begin like `text`, typed as `quote` says.
+    fn names_like(
+        &self,
+        operands: Operands,
+        text: &str,
+        quote: impl Fn(&str) -> String,
+    ) -> Vec<Pair> {
         let (above, begun) = match text.rfind('/') {
             Some(at) => text.split_at(at + 1),
             None => ("", text),
@@ -153,7 +183,7 @@ impl Names {
             // It is to be no option.
             let here = if above.is_empty() && name.starts_with('-') { "./" } else { "" };
             Pair {
-                replacement: quoted(&format!("{here}{above}{name}{slash}")),
+                replacement: quote(&format!("{here}{above}{name}{slash}")),
                 display: format!("{name}{slash}"),
             }
         })

@@ -31,10 +31,12 @@ use super::console::Console;
 use super::manage::{failed, remove, show_listing, show_space, show_stat};
 use super::transfer::{Choices, Destination, Mover, Target};
 use crate::client::{Client, ClientError, Listing, RemoteEntry};
-use editor::{Answer, Editor};
-use orders::{Operands, Order, operands};
-use paths::{Names, expand, resolve};
-use there::There;
+pub(super) use editor::{Answer, Editor, Typed};
+pub(super) use orders::Operands;
+use orders::{Order, operands};
+pub(super) use paths::resolve;
+use paths::{Names, expand};
+pub(super) use there::There;
 use words::{Line, Word};
 
 /// Where commands come from.
@@ -81,7 +83,9 @@ pub(super) fn run(args: &args::Shell, place: Option<&Path>, console: &Console) -
 impl Shell<'_> {
     fn connect(&self) -> Result<()> {
         let Self { args, place, interrupts, .. } = self;
-        let mut client = connect_watched(&args.remote, &args.link, *place, interrupts)?;
+        // There is nothing yet that would have to end in good order.
+        let connect = || connect_watched(&args.remote, &args.link, *place, interrupts);
+        let mut client = interrupts.ask(connect)?;
         client.stop_by(Arc::clone(&interrupts.stop));
         self.there.connect(client);
         Ok(())

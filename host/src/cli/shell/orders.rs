@@ -153,7 +153,7 @@ impl How {
 
 /// Where the operands of a command are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Operands {
+pub(in crate::cli) enum Operands {
     Here,
     There,
 }

@@ -4,7 +4,7 @@ use globset::{GlobBuilder, GlobMatcher};
 
 /// The path that `text` means in `directory`, from the root on. `..` is dealt with here: it is never
 /// sent, and nothing is above the root.
-pub(super) fn resolve(directory: &str, text: &str) -> String {
+pub(in crate::cli) fn resolve(directory: &str, text: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     if !text.starts_with('/') {
         parts.extend(directory.split('/').filter(|part| !part.is_empty()));

@@ -22,7 +22,7 @@ const MEMORY: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(100);
 
 /// A session, and where in the server's tree its user is.
-pub(super) struct There {
+pub(in crate::cli) struct There {
     client: Mutex<Option<Client>>,
     directory: Mutex<String>,
     seen: Mutex<HashMap<String, (Instant, Names)>>,
@@ -34,18 +34,18 @@ fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl There {
     /// In `directory`, and not connected yet.
-    pub(super) fn new(directory: String) -> Arc<Self> {
+    pub(in crate::cli) fn new(directory: String) -> Arc<Self> {
         let directory = Mutex::new(directory);
         Arc::new(Self { client: Mutex::default(), directory, seen: Mutex::default() })
     }
 
     /// From now on `client` is the session.
-    pub(super) fn connect(&self, client: Client) {
+    pub(in crate::cli) fn connect(&self, client: Client) {
         *lock(&self.client) = Some(client);
     }
 
     /// Asks something now and then, as long as the shell lives.
-    pub(super) fn keep_alive(there: &Arc<Self>) -> io::Result<()> {
+    pub(in crate::cli) fn keep_alive(there: &Arc<Self>) -> io::Result<()> {
         let there = Arc::downgrade(there);
         let beat = move || {
             loop {
@@ -67,12 +67,12 @@ impl There {
     ///
     /// # Errors
     /// There is none.
-    pub(super) fn with<T>(&self, work: impl FnOnce(&mut Client) -> T) -> Result<T> {
+    pub(in crate::cli) fn with<T>(&self, work: impl FnOnce(&mut Client) -> T) -> Result<T> {
         lock(&self.client).as_mut().map(work).context("there is no session")
     }
 
     /// Whether the session has ended.
-    pub(super) fn is_over(&self) -> bool {
+    pub(in crate::cli) fn is_over(&self) -> bool {
         lock(&self.client).as_ref().is_none_or(Client::is_over)
     }
 
