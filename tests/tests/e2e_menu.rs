@@ -110,7 +110,10 @@ fn wrong_answers_are_explained_and_asked_for_again() {
     menu.expect("is no user's name");
     talk(&mut menu, &[("User: ", ""), ("without any protection? [y/N] ", "")]);
     // That was a no, so another server may be meant.
-    talk(&mut menu, &[("Address of the server", "127.0.0.1:1"), ("Port [1]: ", ""), ("User: ", "")]);
+    talk(
+        &mut menu,
+        &[("Address of the server", "127.0.0.1:1"), ("Port [1]: ", ""), ("User: ", "")],
+    );
     menu.expect("cannot connect to 127.0.0.1:1");
     menu.expect("Address of the server");
     menu.press("\x04");

@@ -139,6 +139,76 @@ fn ctrl_c_stops_what_is_under_way_and_nothing_else() {
 }
 
 #[test]
+fn the_prompt_stays_free_while_files_go_in_the_background() {
+    let (server, here) = (Server::new(), place());
+    mkfifoat(CWD, here.path().join("endless"), Mode::RUSR | Mode::WUSR).unwrap();
+    let keep_open =
+        File::options().read(true).write(true).open(here.path().join("endless")).unwrap();
+    let large = random(20 << 20, 1);
+    fs::write(server.file("large"), &large).unwrap();
+    let mut shell = person(&server, here.path());
+    shell.say("upload endless &");
+    shell.expect("[1]");
+    shell.expect(&prompt(""));
+    wait_until("it is under way", || server.partials().len() == 1);
+    shell.say("list");
+    shell.expect("large");
+    shell.expect(&prompt(""));
+    shell.say("jobs");
+    shell.expect("[1]  upload endless  0 B, 0 B/s");
+    shell.say("list &");
+    shell.expect("only what uploads or downloads");
+
+    shell.expect(&prompt(""));
+    shell.say("download --links 2 large &");
+    shell.expect("[2]");
+    // It may be told at any prompt from here on.
+    shell.expect("> ");
+    // Where it goes is decided already.
+    shell.say("lcd /");
+    shell.expect("> ");
+    shell.say("wait 2");
+    wait_until("it is told", || shell.screen().contains("[2] done: download --links 2 large"));
+    assert!(shell.screen().contains("1 file, 20.00 MiB in"), "{}", shell.screen());
+    assert_holds(&here.path().join("large"), &large);
+
+    shell.expect("> ");
+    shell.say("exit");
+    shell.expect("Stop what goes on in the background (1)? [y/N] ");
+    shell.say("");
+    shell.expect(&prompt(""));
+    shell.say("cancel 7");
+    shell.expect("there is no job 7");
+    shell.say("cancel 1");
+    shell.expect("endless: stopped, and nothing of it was kept");
+    shell.expect("[1] stopped: upload endless");
+    shell.expect(&prompt(""));
+    assert!(server.partials().is_empty());
+    shell.say("exit");
+    let (status, screen) = shell.end();
+    assert!(status.success(), "{screen}");
+    drop(keep_open);
+}
+
+#[test]
+fn a_script_waits_for_what_it_left_in_the_background() {
+    let (server, here) = (Server::new(), place());
+    let data = random(3_000_000, 1);
+    fs::write(here.path().join("one"), &data).unwrap();
+    fs::write(here.path().join("two"), &data).unwrap();
+    script(&server, here.path(), &[], "upload one & upload two &\nmkdir in").ok();
+    assert_holds(&server.file("one"), &data);
+    assert_holds(&server.file("two"), &data);
+    script(&server, here.path(), &[], "upload one & wait; mkdir never").fails(&[
+        "one",
+        "already exists",
+        "failed: upload one",
+    ]);
+    script(&server, here.path(), &[], "upload one &").fails(&["failed: upload one"]);
+    assert_eq!(server.names(), ["in", "one", "two"]);
+}
+
+#[test]
 fn what_is_removed_by_a_pattern_is_asked_about() {
     let (server, here) = (Server::new(), place());
     for name in ["a.log", "b.log", "c.txt"] {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -12,7 +13,7 @@ use super::args::Output;
 use crate::client::ClientError;
 
 /// Standard output and standard error, as the user wants them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Console {
     quiet: bool,
     verbose: bool,
@@ -21,6 +22,15 @@ pub(super) struct Console {
     watched: bool,
     /// Whether names go to a terminal, which must not be told what to do by them.
     terminal: bool,
+    /// Lines that are shown later, by who asks for them.
+    kept: Option<Arc<Mutex<Vec<Line>>>>,
+}
+
+/// A line, and where it belongs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Line {
+    Out(String),
+    Err(String),
 }
 
 impl Console {
@@ -31,12 +41,32 @@ impl Console {
             json: output.json,
             watched: io::stderr().is_terminal(),
             terminal: io::stdout().is_terminal(),
+            kept: None,
         }
     }
 
-    /// A line of the result. A reader that went away is not our failure.
+    /// One for what goes on in the background: it shows nothing until [`show_kept`](Self::show_kept).
+    pub(super) fn in_background(&self) -> Self {
+        Self { kept: Some(Arc::default()), ..self.clone() }
+    }
+
+    /// Shows what was kept until now.
+    pub(super) fn show_kept(&self) {
+        let Some(kept) = &self.kept else { return };
+        let lines = std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner));
+        lines.into_iter().for_each(Line::show);
+    }
+
+    fn put(&self, line: Line) {
+        match &self.kept {
+            Some(kept) => kept.lock().unwrap_or_else(PoisonError::into_inner).push(line),
+            None => line.show(),
+        }
+    }
+
+    /// A line of the result.
     pub(super) fn result(&self, line: fmt::Arguments<'_>) {
-        let _ = writeln!(io::stdout(), "{line}");
+        self.put(Line::Out(line.to_string()));
     }
 
     /// An object of the result, where JSON is wanted.
@@ -49,28 +79,28 @@ impl Console {
     /// Something that the user need not know.
     pub(super) fn detail(&self, line: fmt::Arguments<'_>) {
         if self.verbose && !self.quiet {
-            let _ = writeln!(io::stderr(), "{line}");
+            self.put(Line::Err(line.to_string()));
         }
     }
 
     /// Something that a person who watches wants to know at the end.
     pub(super) fn summary(&self, line: fmt::Arguments<'_>) {
         if !self.quiet && (self.watched || self.verbose) {
-            let _ = writeln!(io::stderr(), "{line}");
+            self.put(Line::Err(line.to_string()));
         }
     }
 
     /// Something said to a person in a conversation.
     pub(super) fn say(&self, line: fmt::Arguments<'_>) {
         if !self.quiet {
-            let _ = writeln!(io::stdout(), "{line}");
+            self.put(Line::Out(line.to_string()));
         }
     }
 
     /// Something that went wrong: what and why in the first line, and in those below what to do.
     pub(super) fn error(&self, text: fmt::Arguments<'_>) {
         let text = text.to_string().replace('\n', "\n      ");
-        let _ = writeln!(io::stderr(), "kift: {text}");
+        self.put(Line::Err(format!("kift: {text}")));
     }
 
     /// Why a command did not go on to its end.
@@ -89,7 +119,7 @@ impl Console {
 
     /// A bar for what is to be moved, unless nobody watches.
     pub(super) fn meter(&self) -> Meter {
-        let is_hidden = self.quiet || !self.watched || self.json;
+        let is_hidden = self.quiet || !self.watched || self.json || self.kept.is_some();
         let bar = if is_hidden {
             ProgressBar::hidden()
         } else {
@@ -97,6 +127,16 @@ impl Console {
                 .with_style(style("{spinner} {binary_bytes}  {binary_bytes_per_sec}  {wide_msg}"))
         };
         Meter { bar, started: Instant::now() }
+    }
+}
+
+impl Line {
+    /// A reader that went away is not our failure.
+    fn show(self) {
+        let _ = match self {
+            Self::Out(line) => writeln!(io::stdout(), "{line}"),
+            Self::Err(line) => writeln!(io::stderr(), "{line}"),
+        };
     }
 }
 
@@ -148,6 +188,13 @@ impl Meter {
     /// Runs `print` while the bar is out of the way.
     pub(super) fn aside(&self, print: impl FnOnce()) {
         self.bar.suspend(print);
+    }
+
+    /// Bytes that went, bytes in all where that is known, and bytes a second.
+    pub(super) fn so_far(&self) -> (u64, Option<u64>, u64) {
+        let (went, seconds) = (self.bar.position(), self.started.elapsed().as_secs_f64());
+        let rate = if seconds > 0.0 { (went as f64 / seconds) as u64 } else { 0 };
+        (went, self.bar.length(), rate)
     }
 
     /// Takes the bar away, and says how long it took.

@@ -12,10 +12,11 @@ use std::time::{Duration, Instant as Clock};
 
 use kift_core::Tree;
 use kift_core::session::{Failure, Reply};
-use kift_core::wire::{Code, Digest, Put, Request, RunLen, Ticket, TransferId};
+use kift_core::wire::{Code, Digest, Put, Request, RunLen, TransferId};
 
+use super::invitation::Invitation;
 use super::work::{News, Way, Work};
-use super::{Client, ClientError, Expect, FileSink, Link, Sink as _, new_transfer_id};
+use super::{Client, ClientError, FileSink, Sink as _, new_transfer_id};
 use crate::net::TICK;
 use crate::remote::Remote;
 
@@ -85,17 +86,15 @@ impl Crew {
         let mut missing = Vec::new();
         let mut coming = Vec::new();
         for _ in 0..count.min(LINKS_MAX) {
-            let ticket = match control.ask(&Request::Ticket)? {
-                Ok(Reply::Ticket(ticket)) => ticket,
-                Ok(_) => break,
+            match control.invite(remote)? {
+                Ok(invitation) => match crew.hire(invitation, coming.len()) {
+                    Ok(member) => coming.push(member),
+                    Err(error) => missing.push(error.to_string()),
+                },
                 Err(failure) => {
                     missing.push(failure.to_string());
                     break;
                 }
-            };
-            match crew.hire(control, remote, ticket, coming.len()) {
-                Ok(member) => coming.push(member),
-                Err(error) => missing.push(error.to_string()),
             }
         }
         for (member, joined) in coming {
@@ -111,26 +110,18 @@ impl Crew {
     /// Starts a data link, which says whether it could join.
     fn hire(
         &self,
-        control: &Client,
-        remote: &Remote,
-        ticket: Ticket,
+        invitation: Invitation,
         number: usize,
     ) -> io::Result<(Member, Receiver<Result<(), String>>)> {
-        let (link, remote) = (same_server(control), remote.clone());
-        let (interrupted, bytes) = (Arc::clone(&control.interrupted), Arc::clone(&self.bytes));
+        let bytes = Arc::clone(&self.bytes);
         let (work, to_do) = channel();
         let (joined, has_joined) = channel();
         let thread = thread::Builder::new().name("kift data link".to_owned()).spawn(move || {
-            let join = || -> Result<Client, String> {
-                let mut client = Client::connect(&remote, link).map_err(|e| e.to_string())?;
-                client.interrupt_by(interrupted);
-                match client.ask(&Request::Attach { ticket }) {
-                    Ok(Ok(_)) => Ok(client),
-                    Ok(Err(failure)) => Err(failure.to_string()),
-                    Err(error) => Err(error.to_string()),
-                }
+            let client = match invitation.accept() {
+                Ok(Ok(client)) => Ok(client),
+                Ok(Err(failure)) => Err(failure.to_string()),
+                Err(error) => Err(error.to_string()),
             };
-            let client = join();
             // Whoever asked may have given up.
             let _ = joined.send(client.as_ref().map(|_| ()).map_err(Clone::clone));
             if let Ok(mut client) = client {
@@ -327,17 +318,6 @@ impl Drop for Member {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-    }
-}
-
-/// A link to the server that `control` is connected to, and no other.
-fn same_server(control: &Client) -> Link {
-    let link = control.desk.link();
-    match (link, control.server()) {
-        (Link::Sealed { key, .. } | Link::Pairing { key, .. }, Some(server)) => {
-            Link::Sealed { key: key.clone(), server: Expect::Keys(vec![server]) }
-        }
-        _ => link.clone(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod crew;
 mod desk;
+mod invitation;
 mod link;
 mod sink;
 mod source;
@@ -28,6 +29,7 @@ use crate::secure::HostNoise;
 pub use crew::{Crew, LINKS_MAX, Moved};
 use desk::Desk;
 pub use desk::Done;
+pub use invitation::Invitation;
 pub use link::{Expect, Link};
 pub(crate) use sink::timestamp;
 pub use sink::{FileSink, Pipe, Sink};

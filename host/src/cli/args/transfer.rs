@@ -8,6 +8,7 @@ use kift_core::wire::Conflict;
 
 use super::Link;
 use crate::cli::transfer::{Filter, Skip};
+use crate::client::LINKS_MAX;
 use crate::remote::Remote;
 
 /// What to do where a name is taken.
@@ -100,7 +101,7 @@ pub(in crate::cli) struct Put {
     #[command(flatten)]
     pub(in crate::cli) selection: Selection,
     /// Have so many data links beside the first, over all of which large files go
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(LINKS_MAX)))]
     pub(in crate::cli) links: Option<u8>,
     #[command(flatten)]
     pub(in crate::cli) link: Link,
@@ -122,7 +123,7 @@ pub(in crate::cli) struct Get {
     #[command(flatten)]
     pub(in crate::cli) selection: Selection,
     /// Have so many data links beside the first, over all of which large files go
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(LINKS_MAX)))]
     pub(in crate::cli) links: Option<u8>,
     #[command(flatten)]
     pub(in crate::cli) link: Link,
@@ -148,7 +149,7 @@ pub(in crate::cli) struct Sync {
     #[arg(short = 'n', long)]
     pub(in crate::cli) dry_run: bool,
     /// Have so many data links beside the first, over all of which large files go
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=16))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(LINKS_MAX)))]
     pub(in crate::cli) links: Option<u8>,
     #[command(flatten)]
     pub(in crate::cli) link: Link,

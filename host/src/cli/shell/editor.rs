@@ -134,7 +134,9 @@ impl Completer for Names {
         }
         let Line { mut commands, ends_in_word, .. } = Line::new(typed);
         let mut words = match commands.pop() {
-            Some(words) if ends_in_word || !typed.trim_end().ends_with(';') => words,
+            Some(command) if ends_in_word || !typed.trim_end().ends_with([';', '&']) => {
+                command.words
+            }
             _ => Vec::new(),
         };
         let word = if ends_in_word { words.pop() } else { None };

@@ -6,9 +6,11 @@
 //! | `orders` | the commands |
 //! | `paths` | paths as they are typed, and patterns of them |
 //! | `there` | the session: where it is, what is there, and that it stays alive |
+//! | `jobs` | transfers in the background |
 //! | `editor` | the prompt, with history and completion |
 
 mod editor;
+mod jobs;
 mod orders;
 mod paths;
 mod there;
@@ -32,12 +34,13 @@ use super::manage::{failed, remove, show_listing, show_space, show_stat};
 use super::transfer::{Choices, Destination, Mover, Target};
 use crate::client::{Client, ClientError, Listing, RemoteEntry};
 pub(super) use editor::{Answer, Editor, Typed};
+use jobs::{Jobs, Moves};
 pub(super) use orders::Operands;
 use orders::{Order, operands};
 pub(super) use paths::resolve;
 use paths::{Names, expand};
 pub(super) use there::There;
-use words::{Line, Word};
+use words::{Command, Line, Word};
 
 /// Where commands come from.
 enum Source {
@@ -53,6 +56,7 @@ struct Shell<'a> {
     interrupts: Interrupts,
     there: Arc<There>,
     source: Source,
+    jobs: Jobs,
     verdict: Verdict,
 }
 
@@ -74,7 +78,8 @@ pub(super) fn run(args: &args::Shell, place: Option<&Path>, console: &Console) -
         None => Source::Script(Box::new(io::stdin().lock())),
     };
     let verdict = Verdict::AllDone;
-    let shell = Shell { args, place, console, interrupts, there, source, verdict };
+    let jobs = Jobs::default();
+    let shell = Shell { args, place, console, interrupts, there, source, jobs, verdict };
     shell.connect()?;
     There::keep_alive(&shell.there).context("cannot start a thread")?;
     shell.run()
@@ -98,27 +103,48 @@ impl Shell<'_> {
                 .say(format_args!("Connected to {address}. `help` shows what can be done."));
         }
         while let Some(line) = self.next_line()? {
-            for words in line.commands {
-                match self.execute(words)? {
+            for command in line.commands {
+                match self.execute(command)? {
                     Then::Next(Verdict::AllDone) => {}
                     Then::Next(Verdict::SomeFailed) => {
                         if self.is_script() {
                             self.verdict = Verdict::SomeFailed;
                             if !self.args.keep_going {
+                                self.jobs.cancel_all();
                                 return self.leave();
                             }
                         }
                         // What was written behind it in one line may rely on it.
                         break;
                     }
-                    Then::End => return self.leave(),
+                    Then::End if self.may_leave()? => return self.leave(),
+                    Then::End => {}
                 }
             }
         }
         self.leave()
     }
 
-    fn leave(self) -> Result<Verdict> {
+    /// What goes on in the background ends with the session: a person is asked, and a script waits.
+    fn may_leave(&mut self) -> Result<bool> {
+        let running = self.jobs.running();
+        let Source::Person(editor) = &mut self.source else { return Ok(true) };
+        if running == 0 {
+            return Ok(true);
+        }
+        let question = format!("Stop what goes on in the background ({running})? [y/N] ");
+        if !editor.agrees(&question, false)? {
+            return Ok(false);
+        }
+        self.jobs.cancel_all();
+        Ok(true)
+    }
+
+    fn leave(mut self) -> Result<Verdict> {
+        let ended = self.jobs.wait(None, &self.interrupts.stop, self.console)?;
+        if self.is_script() && ended == Verdict::SomeFailed {
+            self.verdict = ended;
+        }
         self.there.with(Client::finish)??;
         Ok(self.verdict)
     }
@@ -130,6 +156,10 @@ impl Shell<'_> {
     /// The next line that has a command in it, or none where there is no more.
     fn next_line(&mut self) -> Result<Option<Line>> {
         loop {
+            let ended = self.jobs.tell_ended(self.console);
+            if self.is_script() && ended == Verdict::SomeFailed {
+                self.verdict = ended;
+            }
             let text = match &mut self.source {
                 Source::Person(editor) => {
                     let host = &self.args.remote.host;
@@ -139,7 +169,8 @@ impl Shell<'_> {
                     match self.interrupts.ask(|| editor.line(&prompt))? {
                         Answer::Line(text) => text,
                         Answer::Interrupted => continue,
-                        Answer::End => return Ok(None),
+                        Answer::End if self.may_leave()? => return Ok(None),
+                        Answer::End => continue,
                     }
                 }
                 Source::Script(script) => {
@@ -166,12 +197,13 @@ impl Shell<'_> {
     }
 
     /// Does one command. An error ends the shell.
-    fn execute(&mut self, words: Vec<Word>) -> Result<Then> {
+    fn execute(&mut self, command: Command) -> Result<Then> {
         self.interrupts.stop.store(false, Ordering::Relaxed);
-        let result = self.order(words).and_then(|order| match order {
+        let background = command.is_background.then(|| command.to_string());
+        let result = self.order(command.words).and_then(|order| match order {
             None => Ok(Then::Next(Verdict::AllDone)),
             Some(Order::Logout) => Ok(Then::End),
-            Some(order) => self.act(order).map(Then::Next),
+            Some(order) => self.act(order, background).map(Then::Next),
         });
         let was_stopped = self.interrupts.stop.swap(false, Ordering::Relaxed);
         if was_stopped && self.is_script() {
@@ -236,35 +268,45 @@ impl Shell<'_> {
         }
     }
 
-    fn act(&mut self, order: Order) -> Result<Verdict> {
+    /// Does it; in the background where it has a name there.
+    fn act(&mut self, order: Order, background: Option<String>) -> Result<Verdict> {
         let there = Arc::clone(&self.there);
         let console = self.console;
         let resolved = |text: &str| resolve(&there.directory(), text);
+        if background.is_some() && !matches!(order, Order::Upload { .. } | Order::Download { .. }) {
+            bail!("only what uploads or downloads can go on in the background");
+        }
         match order {
             Order::List { paths } => self.list(&paths),
             Order::Upload { files, how } => {
-                let (choices, directory) = (how.choices()?, there.directory());
-                let target =
-                    Target { path: &directory, is_directory: true, name: how.name.as_deref() };
-                there.with(|client| {
-                    let mut mover = Mover::new(client, &choices, console);
-                    let queued = mover.send(&files, target)?;
-                    mover.settle(queued)
-                })?
+                let directory = there.directory();
+                // In the background the directory here may be another one by then.
+                let files = files.iter().map(|file| match &background {
+                    Some(_) => std::path::absolute(file),
+                    None => Ok(file.clone()),
+                });
+                let files = files.collect::<io::Result<Vec<_>>>().context("where is this?")?;
+                let choices = how.choices()?;
+                let moves: Moves = Box::new(move |mover| {
+                    let name = how.name.as_deref();
+                    mover.send(&files, Target { path: &directory, is_directory: true, name })
+                });
+                self.transfer(choices, how.links, moves, background)
             }
             Order::Download { paths, how } => {
-                let choices = how.choices()?;
                 let paths: Vec<String> = paths.iter().map(|path| resolved(path)).collect();
+                let here = match background {
+                    Some(_) => std::env::current_dir().context("cannot tell where this is")?,
+                    None => ".".into(),
+                };
+                let choices = how.choices()?;
                 let destination = match how.name {
                     Some(_) if paths.len() != 1 => bail!("--name is for a single file"),
-                    Some(name) => Destination::File(name.into()),
-                    None => Destination::Directory(".".into()),
+                    Some(name) => Destination::File(here.join(name)),
+                    None => Destination::Directory(here),
                 };
-                there.with(|client| {
-                    let mut mover = Mover::new(client, &choices, console);
-                    let queued = mover.fetch(&paths, &destination);
-                    mover.settle(queued)
-                })?
+                let moves: Moves = Box::new(move |mover| Ok(mover.fetch(&paths, &destination)));
+                self.transfer(choices, how.links, moves, background)
             }
             Order::Cat { paths } => {
                 let paths: Vec<String> = paths.iter().map(|path| resolved(path)).collect();
@@ -330,10 +372,51 @@ impl Shell<'_> {
                 console.result(format_args!("{}", here.display()));
                 Ok(Verdict::AllDone)
             }
+            Order::Jobs => {
+                self.jobs.show(console);
+                Ok(Verdict::AllDone)
+            }
+            Order::Cancel { number } => {
+                self.jobs.cancel(number)?;
+                // That it stopped is no failure.
+                self.jobs.wait(Some(number), &self.interrupts.stop, console)?;
+                Ok(Verdict::AllDone)
+            }
+            Order::Wait { number } => self.jobs.wait(number, &self.interrupts.stop, console),
             Order::Lls { path } => list_here(path.as_deref().unwrap_or(Path::new(".")), console),
             // It ends the shell.
             Order::Logout => Ok(Verdict::AllDone),
         }
+    }
+
+    /// Moves files, in the background where that has a name there.
+    fn transfer(
+        &mut self,
+        choices: Choices,
+        links: Option<u8>,
+        moves: Moves,
+        background: Option<String>,
+    ) -> Result<Verdict> {
+        let (remote, console) = (&self.args.remote, self.console);
+        let Some(what) = background else {
+            return self.there.with(|client| {
+                let mut mover = Mover::new(client, &choices, console);
+                mover.gather(remote, links)?;
+                let queued = moves(&mut mover)?;
+                mover.settle(queued)
+            })?;
+        };
+        let invitation = self.there.with(|client| client.invite(remote))??;
+        let invitation = invitation.map_err(|failure| failed(&"a link of its own", failure))?;
+        let remote = remote.clone();
+        let moves: Moves = Box::new(move |mover| {
+            mover.gather(&remote, links)?;
+            moves(mover)
+        });
+        let number = self.jobs.begin(what, invitation, choices, moves, console);
+        let number = number.context("cannot start a thread")?;
+        console.summary(format_args!("[{number}]"));
+        Ok(Verdict::AllDone)
     }
 
     /// Asks one thing about `what`.

@@ -7,6 +7,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::cli::args::{OnConflict, Selection};
 use crate::cli::transfer::Choices;
+use crate::client::LINKS_MAX;
 
 /// A command with its operands.
 #[derive(Debug, Parser)]
@@ -15,7 +16,7 @@ use crate::cli::transfer::Choices;
     disable_help_flag = true,
     infer_subcommands = false,
     help_template = "{subcommands}\n\nhelp COMMAND says more. Paths there are relative to pwd, paths here to lpwd; \
-                     quote names with spaces; * and ? stand for names.",
+                     quote names with spaces; * and ? stand for names. What ends in & goes on in the background.",
     max_term_width = 100
 )]
 struct Words {
@@ -114,6 +115,20 @@ pub(super) enum Order {
         /// Which; the one that the shell is in unless given
         path: Option<PathBuf>,
     },
+    /// Show what goes on in the background
+    Jobs,
+    /// Stop what goes on in the background
+    Cancel {
+        /// Its number
+        #[arg(value_name = "JOB")]
+        number: u32,
+    },
+    /// Wait for what goes on in the background
+    Wait {
+        /// Its number; all unless given
+        #[arg(value_name = "JOB")]
+        number: Option<u32>,
+    },
     /// End the session
     #[command(visible_aliases = ["exit", "quit", "bye"])]
     Logout,
@@ -128,6 +143,9 @@ pub(super) struct How {
     /// The name that a single file gets
     #[arg(long, value_name = "NAME")]
     pub(super) name: Option<String>,
+    /// Send or fetch large files over this many links at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(LINKS_MAX)))]
+    pub(super) links: Option<u8>,
     /// What to do where a name is taken
     #[arg(long, value_enum, default_value = "refuse")]
     pub(super) on_conflict: OnConflict,

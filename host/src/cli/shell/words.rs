@@ -1,8 +1,10 @@
-//! A line of the shell, taken apart: words, quotes, comments, and `;` between commands.
+//! A line of the shell, taken apart: words, quotes, comments, and `;` or `&` behind commands.
 //!
 //! As in other shells, but for variables and the like, of which there are none: `'...'` keeps
 //! everything as it is, `"..."` everything but `\"` and `\\`, and outside of quotes a backslash keeps
 //! the next character. A `#` that begins a word begins a comment.
+
+use std::fmt;
 
 /// A word, with where it begins in the line.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -13,11 +15,33 @@ pub(super) struct Word {
     pub(super) pattern: Option<String>,
 }
 
+impl Word {
+    /// So that it would be this word again.
+    fn as_typed(&self) -> String {
+        // What is a pattern was typed as one.
+        if self.pattern.is_some() { self.text.clone() } else { quoted(&self.text) }
+    }
+}
+
+/// A command, with at least one word.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Command {
+    pub(super) words: Vec<Word>,
+    /// It ended in `&`: it is to be done in the background.
+    pub(super) is_background: bool,
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words: Vec<String> = self.words.iter().map(|word| word.as_typed()).collect();
+        f.write_str(&words.join(" "))
+    }
+}
+
 /// A line as far as it was typed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Line {
-    /// Commands, none of them empty.
-    pub(super) commands: Vec<Vec<Word>>,
+    pub(super) commands: Vec<Command>,
     /// The quote that is not closed, or a backslash with nothing behind it.
     pub(super) open: Option<char>,
     /// The line ends in a word, which may go on.
@@ -52,7 +76,7 @@ impl Line {
                     }
                 },
                 (None, '#') if scan.word.is_none() => break,
-                (None, ';') => scan.end_command(),
+                (None, ';' | '&') => scan.end_command(c == '&'),
                 (None, c) if c.is_whitespace() => scan.end_word(),
                 (None, '*' | '?' | '[') => {
                     scan.is_pattern = true;
@@ -62,15 +86,15 @@ impl Line {
             }
         }
         let ends_in_word = scan.word.is_some();
-        scan.end_command();
+        scan.end_command(false);
         Self { commands: scan.commands, open: scan.quote, ends_in_word }
     }
 }
 
 #[derive(Default)]
 struct Scan {
-    commands: Vec<Vec<Word>>,
-    command: Vec<Word>,
+    commands: Vec<Command>,
+    words: Vec<Word>,
     word: Option<Word>,
     /// The word as a pattern, if it is one.
     pattern: String,
@@ -102,14 +126,15 @@ impl Scan {
         let pattern = std::mem::take(&mut self.pattern);
         let is_pattern = std::mem::take(&mut self.is_pattern);
         if let Some(word) = self.word.take() {
-            self.command.push(Word { pattern: is_pattern.then_some(pattern), ..word });
+            self.words.push(Word { pattern: is_pattern.then_some(pattern), ..word });
         }
     }
 
-    fn end_command(&mut self) {
+    fn end_command(&mut self, is_background: bool) {
         self.end_word();
-        if !self.command.is_empty() {
-            self.commands.push(std::mem::take(&mut self.command));
+        let words = std::mem::take(&mut self.words);
+        if !words.is_empty() {
+            self.commands.push(Command { words, is_background });
         }
     }
 }
@@ -118,7 +143,7 @@ impl Scan {
 pub(super) fn quoted(name: &str) -> String {
     let mut quoted = String::with_capacity(name.len());
     for c in name.chars() {
-        if c.is_whitespace() || "\\'\"*?[;#".contains(c) {
+        if c.is_whitespace() || "\\'\"*?[;&#".contains(c) {
             quoted.push('\\');
         }
         quoted.push(c);
@@ -134,7 +159,8 @@ mod tests {
 
     fn texts(line: &str) -> Vec<Vec<String>> {
         let commands = Line::new(line).commands;
-        commands.iter().map(|words| words.iter().map(|w| w.text.clone()).collect()).collect()
+        let texts = |words: &[Word]| words.iter().map(|word| word.text.clone()).collect();
+        commands.iter().map(|command| texts(&command.words)).collect()
     }
 
     #[test]
@@ -149,7 +175,8 @@ mod tests {
             ("put \"a\\\"b\\\\c\\d\"", vec![vec!["put", "a\"b\\c\\d"]]),
             ("put '' x", vec![vec!["put", "", "x"]]),
             ("cd a; list;; pwd ;", vec![vec!["cd", "a"], vec!["list"], vec!["pwd"]]),
-            ("a';'b", vec![vec!["a;b"]]),
+            ("a';'b '&'", vec![vec!["a;b", "&"]]),
+            ("put a& get b &", vec![vec!["put", "a"], vec!["get", "b"]]),
         ] {
             assert_eq!(texts(line), expected, "{line}");
         }
@@ -165,8 +192,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_for_the_background_ends_in_an_ampersand() {
+        let commands = Line::new("put a & get b; list &; put '&'").commands;
+        let background: Vec<bool> = commands.iter().map(|command| command.is_background).collect();
+        assert_eq!(background, [true, false, true, false]);
+    }
+
+    #[test]
     fn only_what_is_not_quoted_is_a_pattern() {
-        let pattern = |line: &str| Line::new(line).commands[0][0].pattern.clone();
+        let pattern = |line: &str| Line::new(line).commands[0].words[0].pattern.clone();
         assert_eq!(pattern("*.log").as_deref(), Some("*.log"));
         assert_eq!(pattern("'*'.log"), None);
         assert_eq!(pattern("\\*.log"), None);
@@ -179,15 +213,16 @@ mod tests {
         fn what_is_quoted_comes_back_as_one_word(name in "[^\\x00-\\x1f]{1,20}") {
             let line = Line::new(&format!("get {}", quoted(&name))).commands;
             prop_assert_eq!(line.len(), 1);
-            prop_assert_eq!(line[0].len(), 2);
-            prop_assert_eq!(&line[0][1].text, &name);
-            prop_assert_eq!(&line[0][1].pattern, &None);
+            let words = &line[0].words;
+            prop_assert_eq!(words.len(), 2);
+            prop_assert_eq!(&words[1].text, &name);
+            prop_assert_eq!(&words[1].pattern, &None);
         }
 
         #[test]
         fn any_line_can_be_taken_apart(line in "\\PC*") {
             let Line { commands, .. } = Line::new(&line);
-            for word in commands.iter().flatten() {
+            for word in commands.iter().flat_map(|command| &command.words) {
                 prop_assert!(word.start < line.len());
             }
         }

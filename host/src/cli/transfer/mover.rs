@@ -14,7 +14,7 @@ use serde_json::json;
 use super::Choices;
 use super::account::Account;
 use crate::cli::Verdict;
-use crate::cli::console::{Console, advice, advised};
+use crate::cli::console::{Console, Meter, advice, advised};
 use crate::client::{Client, ClientError, Crew, Done, Moved};
 use crate::remote::Remote;
 
@@ -65,6 +65,11 @@ impl<'a> Mover<'a> {
         let counter = account.meter.clone();
         client.on_bytes(move |n| counter.add(n));
         Self { client, choices, account, open: HashMap::new(), crew: None, seen: HashMap::new() }
+    }
+
+    /// Knows how far it is.
+    pub(in crate::cli) fn meter(&self) -> &Meter {
+        &self.account.meter
     }
 
     /// Adds data links to the session, which is with `remote`, as far as they can be had.
