@@ -10,6 +10,7 @@
 //! | [`store`] | the served directory: the core's storage port on a file system |
 //! | [`sandbox`] | what a server takes from itself before it serves |
 //! | [`config`] | settings that are kept in files |
+//! | [`offer`] | a few files for whoever may have them, and what became of each |
 //! | [`server`] | a thread a session, and a guard between each and the store |
 //! | [`client`] | requests, with files of this machine at their other side |
 //! | [`remote`] | `user@host:port/path` |
@@ -20,6 +21,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod net;
+pub mod offer;
 pub mod remote;
 pub mod sandbox;
 pub mod secure;

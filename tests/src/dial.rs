@@ -10,7 +10,7 @@ use snow::{HandshakeState, TransportState};
 
 use crate::machine::PATIENCE;
 use crate::raw::{Frame, first_flight, frames, hello, next_record};
-use crate::serving::Server;
+use crate::serving::Listens;
 use crate::snow::{begin, encoded, handshake_record, opened, sealed, written};
 
 /// Where clients come from unless a test says otherwise.
@@ -33,7 +33,7 @@ impl Dial {
     /// # Panics
     /// Where that fails.
     #[must_use]
-    pub fn silent(server: &Server) -> Self {
+    pub fn silent(server: &impl Listens) -> Self {
         Self::silent_from(HERE, server)
     }
 
@@ -43,7 +43,7 @@ impl Dial {
     /// Where that fails.
     #[must_use]
     #[track_caller]
-    pub fn silent_from(address: Ipv4Addr, server: &Server) -> Self {
+    pub fn silent_from(address: Ipv4Addr, server: &impl Listens) -> Self {
         let stream = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket");
         bind(&stream, &SocketAddrV4::new(address, 0)).expect("an address of ours");
         connect(&stream, &SocketAddrV4::new(HERE, server.port())).expect("a connection");
@@ -59,7 +59,7 @@ impl Dial {
     /// Where that fails.
     #[must_use]
     #[track_caller]
-    pub fn sealed_from(address: Ipv4Addr, server: &Server, key: &SecretKey) -> Self {
+    pub fn sealed_from(address: Ipv4Addr, server: &impl Listens, key: &SecretKey) -> Self {
         Self::knock(address, server, key).expect("a welcome")
     }
 
@@ -69,7 +69,7 @@ impl Dial {
     /// Where anything else fails.
     #[must_use]
     #[track_caller]
-    pub fn knock(address: Ipv4Addr, server: &Server, key: &SecretKey) -> Option<Self> {
+    pub fn knock(address: Ipv4Addr, server: &impl Listens, key: &SecretKey) -> Option<Self> {
         let (mut dial, mut noise) = Self::greeted(address, server, key)?;
         let hello = encoded(&hello(Role::Requester));
         dial.send(&handshake_record(&written(|out| noise.write_message(&hello, out))));
@@ -86,7 +86,7 @@ impl Dial {
     #[track_caller]
     pub fn greeted(
         address: Ipv4Addr,
-        server: &Server,
+        server: &impl Listens,
         key: &SecretKey,
     ) -> Option<(Self, HandshakeState)> {
         let mut dial = Self::silent_from(address, server);
@@ -112,7 +112,7 @@ impl Dial {
     /// Where that fails.
     #[must_use]
     #[track_caller]
-    pub fn sealed(server: &Server, key: &SecretKey) -> Self {
+    pub fn sealed(server: &impl Listens, key: &SecretKey) -> Self {
         Self::sealed_from(HERE, server, key)
     }
 
@@ -122,7 +122,7 @@ impl Dial {
     /// Where that fails.
     #[must_use]
     #[track_caller]
-    pub fn open(server: &Server) -> Self {
+    pub fn open(server: &impl Listens) -> Self {
         let mut dial = Self::silent(server);
         dial.send(&first_flight(1, 1, 0));
         dial.send(&Frame::hello(&hello(Role::Requester)).bytes());

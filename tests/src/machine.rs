@@ -143,6 +143,15 @@ impl Running {
         send(&self.child, signal);
     }
 
+    /// Whether it has ended.
+    ///
+    /// # Panics
+    /// Where the system cannot tell.
+    #[must_use]
+    pub fn is_over(&mut self) -> bool {
+        self.child.try_wait().expect("a child of ours").is_some()
+    }
+
     /// Closes its input, unless that was taken, and waits for its end.
     ///
     /// # Panics

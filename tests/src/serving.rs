@@ -36,6 +36,18 @@ pub struct Server {
     port: u16,
 }
 
+/// Somebody who takes connections at a port of this machine.
+pub trait Listens {
+    /// The port.
+    fn port(&self) -> u16;
+}
+
+impl Listens for Server {
+    fn port(&self) -> u16 {
+        self.port
+    }
+}
+
 impl Default for Server {
     fn default() -> Self {
         Self::start(Serve::default())

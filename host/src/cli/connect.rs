@@ -63,6 +63,33 @@ pub(super) fn connect_watched(
     }
 }
 
+/// A session with whoever offers something: by the token that they show, which a person is asked for,
+/// unless something else is said.
+pub(super) fn connect_to_offer(
+    remote: &Remote,
+    args: &LinkArgs,
+    place: Option<&Path>,
+    interrupts: &Interrupts,
+) -> Result<Client> {
+    let is_asked = !args.plain && args.server_key.is_none() && remote.user.is_none();
+    let token = match &args.token_file {
+        Some(file) => Some(password::of_file(file)?),
+        None if is_asked && io::stdin().is_terminal() => {
+            let question = "Token that is shown there (Enter if this machine's key will do): ";
+            Some(interrupts.ask(|| password::ask(question))?)
+        }
+        None => None,
+    };
+    match token.as_ref().map(|token| token.trim()) {
+        None | Some("") => connect_watched(remote, args, place, interrupts),
+        Some(token) => {
+            let token = token.parse().context("what was typed is no token")?;
+            let (key, _) = State::open(place)?.key_or_new()?;
+            Dial { remote, interrupts }.by_token(key, token)
+        }
+    }
+}
+
 /// What signals of the user's lead to.
 #[derive(Debug, Default)]
 pub(super) struct Interrupts {
@@ -152,9 +179,7 @@ impl Dial<'_> {
         if let Some(user) = &self.remote.user {
             bail!("the token says which user this is: leave {:?} out", format!("{user}@"));
         }
-        let mut client = self.open(Link::Pairing { key, token })?;
-        // What it answers does not matter.
-        let _ = client.ask(&Request::Space)?;
+        let client = self.by_token(key, token)?;
         let Some(server) = client.server() else { bail!("the server has shown no key") };
         trust::remember(state, &self.remote.address(), &server)?;
         let _ = writeln!(
@@ -164,6 +189,19 @@ impl Dial<'_> {
             server.fingerprint()
         );
         Ok(client)
+    }
+
+    /// A session that the token alone lets in.
+    fn by_token(&self, key: SecretKey, token: Token) -> Result<Client> {
+        let mut client = self.open(Link::Pairing { key, token })?;
+        match client.ask(&Request::Space) {
+            // What it answers does not matter, but that it does.
+            Ok(_) => Ok(client),
+            Err(error @ ClientError::Session(_)) => {
+                Err(anyhow!(error).context("the token is not the one that is good there, it seems"))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Says who the user is, by this machine's key alone if that will do, else by a password that a

@@ -9,8 +9,10 @@ mod key;
 mod manage;
 mod manage_server;
 mod menu;
+mod offer;
 mod pair;
 mod password;
+mod receive;
 mod serve;
 mod shell;
 mod transfer;
@@ -56,6 +58,8 @@ pub fn run() -> ExitCode {
         Command::Put(put) => transfer::put(&put, place, &console),
         Command::Get(get) => transfer::get(&get, place, &console),
         Command::Sync(sync) => transfer::sync(&sync, place, &console),
+        Command::Offer(offer) => offer::run(&offer, place, &args.output, &console),
+        Command::Receive(receive) => receive::run(&receive, place, &console),
         Command::Cat(cat) => transfer::cat(&cat, place, &console),
         Command::Shell(shell) => shell::run(&shell, place, &console),
         Command::Ls(ls) => manage::ls(&ls, place, &console),

@@ -3,7 +3,7 @@
 mod greeting;
 mod log;
 mod place;
-mod port_file;
+mod posted;
 mod signals;
 mod supervisor;
 
@@ -24,13 +24,17 @@ use super::args::{Output, Serve};
 use crate::access::{Accounts, first_user};
 use crate::config::{Sandbox, server as config};
 use crate::sandbox::{self, Room, Strength};
-use crate::server::{self, Entrance, Live, Server};
+use crate::server::{self, Behind, Live, Server};
 use crate::state::State;
+use crate::store::Root;
 use greeting::greet;
-use log::Log;
+pub(super) use greeting::reached_at;
+pub(super) use log::Log;
 use place::Place;
-use port_file::{PortFile, directory_of};
+pub(super) use place::listen;
+pub(super) use posted::{Posted, directory_of};
 use signals::Reload;
+pub(super) use signals::watch;
 use supervisor::Pulse;
 
 pub(super) fn run(serve: &Serve, place: Option<&Path>, output: &Output) -> Result<Verdict> {
@@ -52,12 +56,8 @@ pub(super) fn run(serve: &Serve, place: Option<&Path>, output: &Output) -> Resul
     let places = Place::open_all(&settings)?;
     let door = Door::open(is_plain, place.or(settings.state.as_deref()), &places)?;
     let limits = Live::new(settings.limits());
-    let mut server = Server::new(server::Settings {
-        entrance: door.entrance(),
-        limits: limits.clone(),
-        plain_admin,
-    });
-    let addresses = open_doors(&mut server, &places, is_plain)?;
+    let mut server = Server::new(server::Settings { limits: limits.clone(), plain_admin });
+    let addresses = open_doors(&mut server, &places, &door)?;
     if let Some(address) = settings.metrics {
         let listener = TcpListener::bind(address);
         let told = listener.and_then(|listener| server.tell_metrics_on(listener));
@@ -69,13 +69,13 @@ pub(super) fn run(serve: &Serve, place: Option<&Path>, output: &Output) -> Resul
     let mut port_files = Vec::new();
     for (place, address) in places.iter().zip(&addresses) {
         if let Some(file) = &place.port_file {
-            port_files.push(PortFile::write(file, address.port())?);
+            port_files.push(Posted::write(file, &address.port().to_string())?);
         }
     }
     enter_sandbox(settings.sandbox.unwrap_or_default(), &places, &door, file.as_deref())?;
     let output = output.clone();
     let reload = file.map(|file| Reload { file, flags, settings, limits, log, output });
-    signals::watch(signals, server.stop(), reload).context("cannot watch for signals")?;
+    watch(signals, server.stop(), reload).context("cannot watch for signals")?;
     supervisor::ready();
     let pulse = Pulse::new();
     server.serve(|is_stopping| pulse.beat(is_stopping)).context("cannot wait for connections")?;
@@ -84,13 +84,14 @@ pub(super) fn run(serve: &Serve, place: Option<&Path>, output: &Output) -> Resul
 
 /// Opens a door to each of the places, by the sockets that were handed over, as far as they go. Gives
 /// their addresses, with the ports that were taken where 0 was asked for.
-fn open_doors(server: &mut Server, places: &[Place], is_plain: bool) -> Result<Vec<SocketAddr>> {
+fn open_doors(server: &mut Server, places: &[Place], door: &Door) -> Result<Vec<SocketAddr>> {
+    let is_plain = matches!(door, Door::Plain);
     let mut handed = supervisor::listeners()?.into_iter();
     let mut addresses = Vec::new();
     for place in places {
         let listener = handed.next().map_or_else(|| place.listen(is_plain), Ok)?;
         addresses.push(listener.local_addr()?);
-        server.open_door(listener, Arc::clone(&place.root))?;
+        server.open_door(listener, door.behind(&place.root))?;
     }
     Ok(addresses)
 }
@@ -136,11 +137,13 @@ impl Door {
         }
     }
 
-    fn entrance(&self) -> Entrance {
+    /// The door to a directory.
+    fn behind(&self, root: &Arc<Root>) -> Behind {
+        let root = Arc::clone(root);
         match self {
-            Self::Plain => Entrance::Plain,
+            Self::Plain => Behind::Plain(root),
             Self::Sealed { key, accounts, .. } => {
-                Entrance::Sealed { key: key.clone(), accounts: Arc::clone(accounts) }
+                Behind::Sealed { root, key: key.clone(), accounts: Arc::clone(accounts) }
             }
         }
     }

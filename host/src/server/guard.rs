@@ -19,10 +19,10 @@ use kift_core::wire::{
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
-use super::House;
 use super::limits::Limits;
 use super::registry::{Activity, What};
 use super::tickets::Pass;
+use super::{Attendant, House};
 use crate::access::{Accounts, Entry, Grant, Rights};
 use crate::net::TICK;
 use crate::store::{Background, Bounds, Root, Session, Transfers};
@@ -106,37 +106,6 @@ impl Guard {
             is_open: false,
             is_attached: false,
             is_in_run: false,
-        }
-    }
-
-    /// Whether somebody is here who may be.
-    pub(super) fn is_known(&self) -> bool {
-        self.is_open && self.inside.is_some()
-    }
-
-    /// Why the peer must leave, if it must.
-    pub(super) fn verdict(&self) -> Option<Code> {
-        match (&self.inside, &self.accounts) {
-            _ if self.failures >= self.limits.password_tries => Some(Code::LoginFailed),
-            (Some(inside), _) if self.is_attached && inside.store.transfers().is_over() => {
-                Some(Code::ShuttingDown)
-            }
-            (Some(Inside { grant: Some(grant), .. }), Some(accounts)) if !accounts.still(grant) => {
-                warn!(peer = %self.name(), "what this user may do was changed or has expired");
-                Some(Code::Denied)
-            }
-            (None, _) if self.key.is_some() && self.since.elapsed() >= self.limits.login => {
-                Some(Code::TimedOut)
-            }
-            _ => None,
-        }
-    }
-
-    /// As the log names the peer.
-    pub(super) fn name(&self) -> String {
-        match &self.inside {
-            Some(Inside { grant: Some(grant), .. }) => format!("{}@{}", grant.user, self.address),
-            _ => self.address.to_string(),
         }
     }
 
@@ -233,6 +202,36 @@ impl Guard {
             Some(Err(Code::LoginFailed)) => Err(self.failed(user)),
             Some(Err(code)) => Err(code),
             None => Err(Code::Internal),
+        }
+    }
+}
+
+impl Attendant for Guard {
+    fn is_known(&self) -> bool {
+        self.is_open && self.inside.is_some()
+    }
+
+    fn verdict(&self) -> Option<Code> {
+        match (&self.inside, &self.accounts) {
+            _ if self.failures >= self.limits.password_tries => Some(Code::LoginFailed),
+            (Some(inside), _) if self.is_attached && inside.store.transfers().is_over() => {
+                Some(Code::ShuttingDown)
+            }
+            (Some(Inside { grant: Some(grant), .. }), Some(accounts)) if !accounts.still(grant) => {
+                warn!(peer = %self.name(), "what this user may do was changed or has expired");
+                Some(Code::Denied)
+            }
+            (None, _) if self.key.is_some() && self.since.elapsed() >= self.limits.login => {
+                Some(Code::TimedOut)
+            }
+            _ => None,
+        }
+    }
+
+    fn name(&self) -> String {
+        match &self.inside {
+            Some(Inside { grant: Some(grant), .. }) => format!("{}@{}", grant.user, self.address),
+            _ => self.address.to_string(),
         }
     }
 }

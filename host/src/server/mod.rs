@@ -26,14 +26,16 @@ use std::thread;
 use std::time::{Duration, Instant as Clock};
 
 use kift_core::driver::{Blocking, Step};
-use kift_core::secure::{SecretKey, refusal};
+use kift_core::secure::{NoEntropy, SecretKey, refusal};
 use kift_core::session::{Error, Responder, Side};
+use kift_core::storage::Store;
 use kift_core::wire::Code;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tracing::{debug, info, warn};
 
 use crate::access::Accounts;
 use crate::net::{Socket, TICK, buffer, session_config, since};
+use crate::offer::Offer;
 use crate::secure::{HostNoise, SystemRandom};
 use crate::store::Root;
 use guard::Guard;
@@ -78,25 +80,39 @@ impl Stop {
     }
 }
 
-/// Who is let in.
+/// What is behind a door, and for whom.
 #[derive(Debug, Clone)]
-pub enum Entrance {
-    /// Whoever comes, over plain links.
-    Plain,
-    /// Whom the accounts know, over sealed links.
+pub enum Behind {
+    /// A directory, for whoever comes, over plain links.
+    Plain(Arc<Root>),
+    /// A directory, for whom the accounts know, over sealed links.
     Sealed {
+        /// The directory.
+        root: Arc<Root>,
         /// Who the server is.
         key: SecretKey,
         /// Whom it lets in.
         accounts: Arc<Accounts>,
     },
+    /// A few files.
+    Offer(Arc<Offer>),
 }
 
-/// What a server is to do, and how much of it.
-#[derive(Debug, Clone)]
+/// Serves one peer.
+pub(crate) trait Attendant: Store {
+    /// As the log names the peer.
+    fn name(&self) -> String;
+
+    /// Whether somebody is here who may be.
+    fn is_known(&self) -> bool;
+
+    /// Why the peer must leave, if it must.
+    fn verdict(&self) -> Option<Code>;
+}
+
+/// How a server serves.
+#[derive(Debug, Clone, Default)]
 pub struct Settings {
-    /// Who is let in.
-    pub entrance: Entrance,
     /// How much peers may take; may change later.
     pub limits: Live,
     /// Whoever comes over a plain link may see who is here, and stop the server.
@@ -116,7 +132,7 @@ struct House {
 #[derive(Debug)]
 pub struct Server {
     /// Where it listens, and what it serves there.
-    doors: Vec<(TcpListener, Arc<Root>)>,
+    doors: Vec<(TcpListener, Behind)>,
     /// Where a monitoring system asks.
     metrics: Option<TcpListener>,
     house: Arc<House>,
@@ -132,13 +148,13 @@ impl Server {
         Self { doors: Vec::new(), metrics: None, house }
     }
 
-    /// Serves `root` to whoever comes to `listener`.
+    /// Serves what is `behind` to those who come to `listener`.
     ///
     /// # Errors
     /// The system's, where it cannot be used.
-    pub fn open_door(&mut self, listener: TcpListener, root: Arc<Root>) -> io::Result<()> {
+    pub fn open_door(&mut self, listener: TcpListener, behind: Behind) -> io::Result<()> {
         listener.set_nonblocking(true)?;
-        self.doors.push((listener, root));
+        self.doors.push((listener, behind));
         Ok(())
     }
 
@@ -176,10 +192,10 @@ impl Server {
         while !stop.is_asked() {
             pulse(false);
             for at in knocked(&listeners)? {
-                let (listener, root) = &self.doors[at];
+                let (listener, behind) = &self.doors[at];
                 let Some((stream, peer)) = accept(listener) else { continue };
                 match seats.enter(peer.ip()) {
-                    Ok(seat) => start(house, root, stream, peer, seat),
+                    Ok(seat) => Caller { stream, peer, seat }.enter(house, behind),
                     Err(full) => {
                         house.registry.totals.refused(full.reason());
                         warn!(%peer, "refused: {full}");
@@ -232,36 +248,75 @@ fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     }
 }
 
-fn start(house: &Arc<House>, root: &Arc<Root>, stream: TcpStream, peer: SocketAddr, seat: Seat) {
-    let guard =
-        |accounts, token| Guard::new(Arc::clone(house), Arc::clone(root), peer, accounts, token);
-    let (noise, guard) = match &house.settings.entrance {
-        Entrance::Plain => (HostNoise::plain(crc32c::crc32c), guard(None, None)),
-        Entrance::Sealed { key, accounts } => {
-            let token = accounts.token();
-            match HostNoise::new(key.clone(), token.clone(), &mut SystemRandom) {
-                Ok(noise) => (noise, guard(Some(Arc::clone(accounts)), token)),
-                Err(error) => return warn!(%peer, "refused: {error}"),
+/// Somebody who has come.
+struct Caller {
+    stream: TcpStream,
+    peer: SocketAddr,
+    seat: Seat,
+}
+
+impl Caller {
+    /// Starts the session.
+    fn enter(self, house: &Arc<House>, behind: &Behind) {
+        let guard = |root: &Arc<Root>, accounts, token| {
+            Guard::new(Arc::clone(house), Arc::clone(root), self.peer, accounts, token)
+        };
+        match behind {
+            Behind::Plain(root) => {
+                let guard = guard(root, None, None);
+                self.attend(house, Ok(HostNoise::plain(crc32c::crc32c)), guard);
+            }
+            Behind::Sealed { root, key, accounts } => {
+                let token = accounts.token();
+                let noise = HostNoise::new(key.clone(), token.clone(), &mut SystemRandom);
+                let guard = guard(root, Some(Arc::clone(accounts)), token);
+                self.attend(house, noise, guard);
+            }
+            Behind::Offer(offer) => {
+                let visitor = offer.show(self.peer);
+                self.attend(house, offer.noise(), visitor);
             }
         }
-    };
-    let house = Arc::clone(house);
-    let thread = thread::Builder::new().name(format!("kift {peer}")).stack_size(STACK_LEN);
-    let started = thread.spawn(move || {
-        info!(%peer, "connected");
-        run(stream, noise, guard, seat, &house);
-    });
-    if let Err(error) = started {
-        warn!(%peer, %error, "cannot start a thread for the session");
+    }
+
+    /// Has `attendant` serve it, in a thread of its own.
+    fn attend<A: Attendant + Send + 'static>(
+        self,
+        house: &Arc<House>,
+        noise: Result<HostNoise, NoEntropy>,
+        attendant: A,
+    ) {
+        let Self { stream, peer, seat } = self;
+        let noise = match noise {
+            Ok(noise) => noise,
+            Err(error) => return warn!(%peer, "refused: {error}"),
+        };
+        let house = Arc::clone(house);
+        let thread = thread::Builder::new().name(format!("kift {peer}")).stack_size(STACK_LEN);
+        let started = thread.spawn(move || {
+            info!(%peer, "connected");
+            run(stream, noise, attendant, seat, &house);
+        });
+        if let Err(error) = started {
+            warn!(%peer, %error, "cannot start a thread for the session");
+        }
     }
 }
 
 /// One session, from the connection to its end.
-fn run(stream: TcpStream, noise: HostNoise, mut guard: Guard, mut seat: Seat, house: &House) {
+fn run<A: Attendant>(
+    stream: TcpStream,
+    noise: HostNoise,
+    mut attendant: A,
+    mut seat: Seat,
+    house: &House,
+) {
     let (origin, stop, totals) = (Clock::now(), &house.stop, &house.registry.totals);
     let socket = match Socket::new(stream) {
         Ok(socket) => socket,
-        Err(error) => return warn!(peer = guard.name(), %error, "the connection cannot be used"),
+        Err(error) => {
+            return warn!(peer = attendant.name(), %error, "the connection cannot be used");
+        }
     };
     let mut driver = Blocking::with_read_ready(socket);
     let mut config = session_config(Side::Listener);
@@ -274,12 +329,12 @@ fn run(stream: TcpStream, noise: HostNoise, mut guard: Guard, mut seat: Seat, ho
         } else if stop.is_asked() {
             responder.shut_down();
         }
-        if let Some(code) = guard.verdict() {
+        if let Some(code) = attendant.verdict() {
             responder.abort(code);
         }
-        if let Step::Closed(result) = driver.step(&mut responder, &mut guard, since(origin)) {
+        if let Step::Closed(result) = driver.step(&mut responder, &mut attendant, since(origin)) {
             drain(driver.stream().stream());
-            let peer = guard.name();
+            let peer = attendant.name();
             match result {
                 Ok(()) => {
                     totals.ended.add(1);
@@ -296,11 +351,11 @@ fn run(stream: TcpStream, noise: HostNoise, mut guard: Guard, mut seat: Seat, ho
             }
             return;
         }
-        if guard.is_known()
+        if attendant.is_known()
             && let Err(full) = seat.become_known()
         {
             totals.refused(full.reason());
-            warn!(peer = guard.name(), "refused: {full}");
+            warn!(peer = attendant.name(), "refused: {full}");
             responder.abort(Code::TooManySessions);
         }
     }

@@ -3,6 +3,7 @@
 
 mod files;
 mod link;
+mod offer;
 mod people;
 mod serve;
 mod shell;
@@ -14,6 +15,7 @@ use clap::{Parser, Subcommand};
 
 pub(in crate::cli) use files::{Df, Ls, Mkdir, Mv, Rm, Stat};
 pub(in crate::cli) use link::{Link, ServerKey};
+pub(in crate::cli) use offer::{Offer, Receive, Whom};
 pub(in crate::cli) use people::{Authorize, Key, Pair, PasswordSource, User};
 pub(in crate::cli) use serve::{Serve, Status, Stop};
 pub(in crate::cli) use shell::Shell;
@@ -62,6 +64,10 @@ pub(in crate::cli) enum Command {
     Get(Get),
     /// Make a directory like another one, one of them on a server
     Sync(Sync),
+    /// Offer files, and wait until they were received
+    Offer(Offer),
+    /// Look at what is offered, and receive it
+    Receive(Receive),
     /// Show files on standard output, byte by byte as they are
     Cat(Cat),
     /// One session, and one command after the other

@@ -10,11 +10,7 @@ use super::place::Place;
 pub(super) fn greet(places: &[Place], addresses: &[SocketAddr], door: &Door) {
     let mut doors = places.iter().zip(addresses);
     let Some((place, address)) = doors.next() else { return };
-    let host = if address.ip().is_unspecified() {
-        format!("{}:{}", host_name(), address.port())
-    } else {
-        address.to_string()
-    };
+    let host = reached_at(address);
     let mut text = serving(place, address);
     text.extend(doors.map(|(place, address)| serving(place, address)));
     match door {
@@ -69,6 +65,11 @@ fn serving(place: &Place, address: &SocketAddr) -> String {
     format!("serving {} on {address}{read_only}\n", place.root.path().display())
 }
 
-fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+/// How others name a server that listens at `address`.
+pub(in crate::cli) fn reached_at(address: &SocketAddr) -> String {
+    if !address.ip().is_unspecified() {
+        return address.to_string();
+    }
+    let system = rustix::system::uname();
+    format!("{}:{}", system.nodename().to_string_lossy(), address.port())
 }

@@ -10,11 +10,11 @@ use crate::config::server::Settings;
 use crate::config::{Level, LogFormat};
 
 /// The log, whose level can be changed.
-pub(super) struct Log(Box<dyn Fn(EnvFilter) -> bool + Send>);
+pub(in crate::cli) struct Log(Box<dyn Fn(EnvFilter) -> bool + Send>);
 
 impl Log {
     /// Logs to standard error from now on.
-    pub(super) fn start(output: &Output, settings: &Settings) -> Self {
+    pub(in crate::cli) fn start(output: &Output, settings: &Settings) -> Self {
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter(output, settings))
             .with_writer(io::stderr)

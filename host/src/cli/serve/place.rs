@@ -48,14 +48,24 @@ impl Place {
         Ok(Self { root, is_read_only: options.read_only, port_file: port_file.cloned(), listen })
     }
 
-    /// Listens where it was told to, or else on every address where links are sealed.
+    /// Listens where it was told to.
     pub(super) fn listen(&self, is_plain: bool) -> Result<TcpListener> {
-        match self.listen {
-            Some(Listen::At(address)) => at(address),
-            Some(Listen::Everywhere(port)) => everywhere(port),
-            None if is_plain => at(SocketAddr::from((Ipv4Addr::LOCALHOST, DEFAULT_PORT))),
-            None => everywhere(DEFAULT_PORT),
-        }
+        listen(self.listen, DEFAULT_PORT, is_plain)
+    }
+}
+
+/// Listens there, or else at the port `usual`: on every address where links are sealed, and where they
+/// are not on this machine alone.
+pub(in crate::cli) fn listen(
+    there: Option<Listen>,
+    usual: u16,
+    is_plain: bool,
+) -> Result<TcpListener> {
+    match there {
+        Some(Listen::At(address)) => at(address),
+        Some(Listen::Everywhere(port)) => everywhere(port),
+        None if is_plain => at(SocketAddr::from((Ipv4Addr::LOCALHOST, usual))),
+        None => everywhere(usual),
     }
 }
 

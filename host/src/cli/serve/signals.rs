@@ -16,7 +16,7 @@ use crate::config::server::Settings;
 use crate::server::{Live, Stop};
 
 /// What is needed to read the settings again.
-pub(super) struct Reload {
+pub(in crate::cli) struct Reload {
     pub(super) file: PathBuf,
     /// What the command line and the environment set.
     pub(super) flags: Settings,
@@ -48,7 +48,7 @@ impl Reload {
 
 /// The first signal stops the server gracefully, a second one at once; except that SIGHUP has it read
 /// its settings again, where there are any. Where there are none, it was a terminal that went away.
-pub(super) fn watch(
+pub(in crate::cli) fn watch(
     mut signals: Signals,
     stop: Stop,
     mut reload: Option<Reload>,

@@ -1,4 +1,4 @@
-//! The file that says which port was taken.
+//! Files that say how a server is reached: its port, the token of an offer.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -7,41 +7,41 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use tracing::debug;
 
-/// A file with the port in it, which goes when the server does.
-pub(super) struct PortFile {
+/// A file with a line in it, for its owner to read, which goes when the server does.
+pub(in crate::cli) struct Posted {
     path: PathBuf,
     text: String,
 }
 
-impl PortFile {
-    /// A reader sees the whole port or no file; one that a killed server left gives way.
-    pub(super) fn write(path: &Path, port: u16) -> Result<Self> {
-        let text = format!("{port}\n");
+impl Posted {
+    /// A reader sees the whole line or no file; one that a killed server left gives way.
+    pub(in crate::cli) fn write(path: &Path, line: &str) -> Result<Self> {
+        let text = format!("{line}\n");
         let write = || {
             let mut partial = tempfile::NamedTempFile::new_in(directory_of(path))?;
             partial.write_all(text.as_bytes())?;
             partial.persist(path)?;
             io::Result::Ok(())
         };
-        write().with_context(|| format!("cannot write the port to {}", path.display()))?;
+        write().with_context(|| format!("cannot write to {}", path.display()))?;
         Ok(Self { path: path.to_owned(), text })
     }
 }
 
-impl Drop for PortFile {
+impl Drop for Posted {
     fn drop(&mut self) {
         // It may be another server's by now. The sandbox lets nobody read it, but lets us remove it.
         if fs::read_to_string(&self.path).is_ok_and(|text| text != self.text) {
             return;
         }
         if let Err(error) = fs::remove_file(&self.path) {
-            debug!(%error, file = ?self.path, "cannot remove the file with the port");
+            debug!(%error, file = ?self.path, "cannot remove the file");
         }
     }
 }
 
 /// The directory in which a file lies.
-pub(super) fn directory_of(file: &Path) -> &Path {
+pub(in crate::cli) fn directory_of(file: &Path) -> &Path {
     match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
