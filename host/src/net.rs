@@ -26,14 +26,21 @@ pub const BUFFER_LEN: usize = 256 * 1024;
 /// serial lines carry that are still in use, at 4800 baud.
 pub(crate) const STALL_LEN: u32 = 16 * 1024;
 
-/// What a host offers its peers.
+/// Chunks of 1024 bytes that a host takes before it acknowledges any, unless told otherwise. The
+/// socket's own buffers hold the sender back; credit is there for peers without such.
+pub const WINDOW: u32 = 32 * 1024;
+
+/// Chunks that a host takes and sends in a data frame.
+const BATCH_MAX: u8 = 32;
+
+/// What a host offers its peers. With a window of 1 each chunk waits until the one before was
+/// acknowledged.
 #[must_use]
-pub fn session_config(side: Side) -> Config {
+pub fn session_config(side: Side, window: u32) -> Config {
     Config {
         side,
-        batch_max: 32,
-        // The socket's own buffers hold the sender back; credit is there for peers without such.
-        window: 32 * 1024,
+        batch_max: u8::try_from(window).unwrap_or(BATCH_MAX).min(BATCH_MAX),
+        window: window.into(),
         reply_room: 16 * 1024,
         requests_max: 64,
         path_len_max: PATH_LEN_MAX as u16,

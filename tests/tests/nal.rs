@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use embedded_nal::TcpClientStack;
 use kift::client::{Client, ClientError, Done, FileSink, Link, Upload};
+use kift::net::WINDOW;
 use kift_core::driver::{Blocking, NalError, NalStream, Step};
 use kift_core::session::{Config, Failure, Reply, RequestError, Requester, Side};
 use kift_core::wire::{Ask, Code, Conflict, Role, Timestamp};
@@ -28,7 +29,7 @@ fn connect<S: TcpClientStack>(stack: S, server: &Server) -> Client<Stream<S>> {
     let address = SocketAddr::from(([127, 0, 0, 1], server.port()));
     let stream = NalStream::connect(stack, address, wait as fn(u32) -> bool);
     let driver = Blocking::new(stream.expect("a connection"));
-    Client::over(driver, Link::Plain).expect("a plain link needs nothing")
+    Client::over(driver, Link::Plain, WINDOW).expect("a plain link needs nothing")
 }
 
 fn next<S: TcpClientStack>(client: &mut Client<Stream<S>>) -> Done {

@@ -4,6 +4,7 @@
 //! are for machines.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +19,7 @@ use signal_hook::flag;
 use super::args::{Link as LinkArgs, ServerKey};
 use super::password;
 use crate::client::{Client, ClientError, Expect, Link};
+use crate::net::WINDOW;
 use crate::remote::Remote;
 use crate::state::State;
 use crate::trust;
@@ -40,7 +42,7 @@ pub(super) fn connect_watched(
     place: Option<&Path>,
     interrupts: &Interrupts,
 ) -> Result<Client> {
-    let dial = Dial { remote, interrupts };
+    let dial = Dial::new(remote, args, interrupts);
     if args.plain {
         if let Some(user) = &remote.user {
             bail!("plain links have no login: leave {:?} out", format!("{user}@"));
@@ -85,7 +87,7 @@ pub(super) fn connect_to_offer(
         Some(token) => {
             let token = token.parse().context("what was typed is no token")?;
             let (key, _) = State::open(place)?.key_or_new()?;
-            Dial { remote, interrupts }.by_token(key, token)
+            Dial::new(remote, args, interrupts).by_token(key, token)
         }
     }
 }
@@ -128,13 +130,19 @@ impl Interrupts {
 /// A server that is to be reached.
 struct Dial<'a> {
     remote: &'a Remote,
+    /// Chunks that are taken before any is acknowledged.
+    window: u32,
     interrupts: &'a Interrupts,
 }
 
-impl Dial<'_> {
+impl<'a> Dial<'a> {
+    fn new(remote: &'a Remote, args: &LinkArgs, interrupts: &'a Interrupts) -> Self {
+        Self { remote, window: args.window.map_or(WINDOW, NonZeroU32::get), interrupts }
+    }
+
     /// A session whose server is known to be the right one.
     fn open(&self, link: Link) -> Result<Client, ClientError> {
-        let mut client = Client::connect(self.remote, link)?;
+        let mut client = Client::connect_with(self.remote, link, self.window)?;
         client.interrupt_by(Arc::clone(&self.interrupts.end));
         client.open()?;
         Ok(client)

@@ -10,13 +10,15 @@ use kift_core::session::{Error, Failure};
 use kift_core::wire::Code;
 
 use super::args::Output;
-use crate::client::ClientError;
+use crate::client::{ClientError, DataStep};
 
 /// Standard output and standard error, as the user wants them.
 #[derive(Debug, Clone)]
 pub(super) struct Console {
     quiet: bool,
     verbose: bool,
+    /// Each step of each file is shown.
+    steps: bool,
     pub(super) json: bool,
     /// Whether a person watches standard error.
     watched: bool,
@@ -38,6 +40,7 @@ impl Console {
         Self {
             quiet: output.quiet,
             verbose: output.verbose > 0,
+            steps: output.verbose > 1 && !output.quiet,
             json: output.json,
             watched: io::stderr().is_terminal(),
             terminal: io::stdout().is_terminal(),
@@ -80,6 +83,26 @@ impl Console {
     pub(super) fn detail(&self, line: fmt::Arguments<'_>) {
         if self.verbose && !self.quiet {
             self.put(Line::Err(line.to_string()));
+        }
+    }
+
+    /// Whether [`step`](Self::step) shows anything.
+    pub(super) fn shows_steps(&self) -> bool {
+        self.steps
+    }
+
+    /// A step of a file on its way.
+    pub(super) fn step(&self, step: DataStep) {
+        match step {
+            DataStep::Sent { chunk, len } => {
+                self.detail(format_args!("chunk {chunk}: {len} bytes sent"));
+            }
+            DataStep::Came { chunk, len } => {
+                self.detail(format_args!("chunk {chunk}: {len} bytes came"));
+            }
+            DataStep::Acknowledged { chunks } => {
+                self.detail(format_args!("{chunks} chunks acknowledged"));
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::task::Poll;
 use kift_core::secure::{Peer, PublicKey};
 use kift_core::session::{Event, Failure, Reply};
 use kift_core::storage::{Files, Outcome, RequestId};
-use kift_core::wire::{Code, Digest};
+use kift_core::wire::{CHUNK, Code, Digest};
 
 use super::source::Source;
 use super::{Link, RemoteEntry, Sink};
@@ -21,6 +21,30 @@ pub struct Done {
     pub result: Result<Reply, Failure>,
     /// What this machine's files had to do with a failure.
     pub reason: Option<io::Error>,
+}
+
+/// A step of a file on its way. Chunks are counted from the file's first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataStep {
+    /// Bytes were read to be sent, from this chunk on.
+    Sent {
+        /// The first of them.
+        chunk: u64,
+        /// How many bytes.
+        len: usize,
+    },
+    /// Bytes came and were written, from this chunk on.
+    Came {
+        /// The first of them.
+        chunk: u64,
+        /// How many bytes.
+        len: usize,
+    },
+    /// The server has taken so many chunks.
+    Acknowledged {
+        /// How many of those that were sent.
+        chunks: u32,
+    },
 }
 
 /// The port of a client's session.
@@ -37,6 +61,7 @@ pub(super) struct Desk {
     /// Why this end's files failed requests that are not over yet.
     reasons: Vec<(RequestId, io::Error)>,
     on_bytes: Option<Box<dyn FnMut(u64) + Send>>,
+    on_steps: Option<Box<dyn FnMut(DataStep) + Send>>,
 }
 
 impl Desk {
@@ -51,6 +76,7 @@ impl Desk {
             entries: Vec::new(),
             reasons: Vec::new(),
             on_bytes: None,
+            on_steps: None,
         }
     }
 
@@ -65,6 +91,16 @@ impl Desk {
 
     pub(super) fn on_bytes(&mut self, f: Box<dyn FnMut(u64) + Send>) {
         self.on_bytes = Some(f);
+    }
+
+    pub(super) fn on_steps(&mut self, f: Box<dyn FnMut(DataStep) + Send>) {
+        self.on_steps = Some(f);
+    }
+
+    fn step(&mut self, step: DataStep) {
+        if let Some(f) = &mut self.on_steps {
+            f(step);
+        }
     }
 
     pub(super) fn set_source(&mut self, id: RequestId, source: Box<dyn io::Read + Send>) {
@@ -109,7 +145,7 @@ impl Desk {
 }
 
 impl Files for Desk {
-    fn read(&mut self, request: RequestId, _at: u64, buf: &mut [u8]) -> Outcome<usize> {
+    fn read(&mut self, request: RequestId, at: u64, buf: &mut [u8]) -> Outcome<usize> {
         let result = match &mut self.source {
             Some((of, source)) if *of == request => source.fill(buf),
             _ => return Poll::Ready(Err(Code::Internal)),
@@ -117,6 +153,9 @@ impl Files for Desk {
         Poll::Ready(match result {
             Ok(n) => {
                 self.count(n as u64);
+                if n > 0 {
+                    self.step(DataStep::Sent { chunk: at / CHUNK as u64, len: n });
+                }
                 Ok(n)
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
@@ -124,11 +163,12 @@ impl Files for Desk {
         })
     }
 
-    fn write(&mut self, request: RequestId, _at: u64, data: &[u8]) -> Outcome<()> {
+    fn write(&mut self, request: RequestId, at: u64, data: &[u8]) -> Outcome<()> {
         let Some(sink) = self.sink(request) else { return Poll::Ready(Err(Code::Internal)) };
         Poll::Ready(match sink.write(data) {
             Ok(()) => {
                 self.count(data.len() as u64);
+                self.step(DataStep::Came { chunk: at / CHUNK as u64, len: data.len() });
                 Ok(())
             }
             Err(error) => Err(self.blame(request, error)),
@@ -161,6 +201,9 @@ impl Files for Desk {
                 if let Some(sink) = self.sink(request) {
                     sink.begin(size, modified);
                 }
+            }
+            Event::Progress { received, .. } => {
+                self.step(DataStep::Acknowledged { chunks: received });
             }
             Event::Entry { entry, .. } => {
                 let entry = RemoteEntry { name: entry.name.to_owned(), meta: entry.meta };

@@ -15,6 +15,7 @@ pub struct Invitation {
     ticket: Ticket,
     remote: Remote,
     link: Link,
+    window: u32,
     interrupted: Arc<AtomicBool>,
 }
 
@@ -29,6 +30,7 @@ impl Client {
                 ticket,
                 remote: remote.clone(),
                 link: self.same_server(),
+                window: self.window,
                 interrupted: Arc::clone(&self.interrupted),
             }),
             Ok(_) => Err(Failure::Local(Code::Internal)),
@@ -54,7 +56,7 @@ impl Invitation {
     /// # Errors
     /// The outer one ends the new link; the inner one says that it may not join.
     pub fn accept(self) -> Result<Result<Client, Failure>, ClientError> {
-        let mut client = Client::connect(&self.remote, self.link)?;
+        let mut client = Client::connect_with(&self.remote, self.link, self.window)?;
         client.interrupt_by(self.interrupted);
         let joined = client.ask(&Request::Attach { ticket: self.ticket })?;
         Ok(joined.map(|_| client))

@@ -23,12 +23,12 @@ use kift_core::session::{Error, Failure, Reply, RequestError, Requester, Side};
 use kift_core::storage::RequestId;
 use kift_core::wire::{Ask, Code, Conflict, Meta, Put, Request, Run, Timestamp, TransferId};
 
-use crate::net::{Socket, buffer, session_config, since};
+use crate::net::{Socket, WINDOW, buffer, session_config, since};
 use crate::remote::Remote;
 use crate::secure::HostNoise;
 pub use crew::{Crew, LINKS_MAX, Moved};
 use desk::Desk;
-pub use desk::Done;
+pub use desk::{DataStep, Done};
 pub use invitation::Invitation;
 pub use link::{Expect, Link};
 pub(crate) use sink::timestamp;
@@ -120,6 +120,8 @@ pub struct Client<T: embedded_io::ErrorType = Socket> {
     session: Requester<Vec<u8>, REQUESTS_MAX, HostNoise>,
     driver: Blocking<T>,
     desk: Desk,
+    /// Chunks that are taken before any is acknowledged.
+    window: u32,
     origin: Clock,
     interrupted: Arc<AtomicBool>,
     stopped: Arc<AtomicBool>,
@@ -135,10 +137,18 @@ impl Client<Socket> {
     /// # Errors
     /// [`ClientError::Connect`], [`ClientError::NoEntropy`].
     pub fn connect(remote: &Remote, link: Link) -> Result<Self, ClientError> {
+        Self::connect_with(remote, link, WINDOW)
+    }
+
+    /// The same, and takes at most `window` chunks, one or more, before it acknowledges any.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn connect_with(remote: &Remote, link: Link, window: u32) -> Result<Self, ClientError> {
         let error = |error| ClientError::Connect { address: remote.address(), error };
         let stream = connect(remote).map_err(error)?;
         let socket = Socket::new(stream).map_err(error)?;
-        Self::over(Blocking::with_read_ready(socket), link)
+        Self::over(Blocking::with_read_ready(socket), link, window)
     }
 }
 
@@ -155,19 +165,21 @@ fn connect(remote: &Remote) -> io::Result<TcpStream> {
 }
 
 impl<T: Read + Write> Client<T> {
-    /// A client over any byte stream that keeps the contract of [`kift_core::driver`].
+    /// A client over any byte stream that keeps the contract of [`kift_core::driver`], which takes at
+    /// most `window` chunks before it acknowledges any.
     ///
     /// # Errors
     /// [`ClientError::NoEntropy`].
-    pub fn over(driver: Blocking<T>, link: Link) -> Result<Self, ClientError> {
+    pub fn over(driver: Blocking<T>, link: Link, window: u32) -> Result<Self, ClientError> {
         let noise = link.protect().map_err(ClientError::NoEntropy)?;
-        let config = session_config(Side::Dialler);
+        let config = session_config(Side::Dialler, window.max(1));
         let session = Requester::with_security(buffer(), buffer(), &config, noise)
             .unwrap_or_else(|_| unreachable!("BUFFER_LEN is many chunks"));
         Ok(Self {
             session,
             driver,
             desk: Desk::new(link),
+            window,
             origin: Clock::now(),
             interrupted: Arc::default(),
             stopped: Arc::default(),
@@ -216,6 +228,11 @@ impl<T: Read + Write> Client<T> {
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Relaxed)
+    }
+
+    /// Calls `f` with each step that data take.
+    pub fn on_steps(&mut self, f: impl FnMut(DataStep) + Send + 'static) {
+        self.desk.on_steps(Box::new(f));
     }
 
     /// Calls `f` with the number of bytes of files that went either way, as they go.

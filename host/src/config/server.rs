@@ -68,7 +68,7 @@ const HEAD: &str = "\
 ";
 
 /// What changes while a server runs.
-const AT_ONCE: [&str; 11] = [
+const AT_ONCE: [&str; 12] = [
     "log_level",
     "max_sessions",
     "max_strangers",
@@ -78,6 +78,7 @@ const AT_ONCE: [&str; 11] = [
     "idle_timeout",
     "stall_timeout",
     "stall_bytes",
+    "window",
     "password_tries",
     "grace",
 ];
@@ -128,6 +129,9 @@ settings! {
     stall_timeout: Timeout = Timeout(Limits::default().stall);
     /// The fewest bytes that are a sign of life.
     stall_bytes: NonZeroU32 = limit(Limits::default().stall_len)?;
+    /// Chunks of 1024 bytes that are taken before any is acknowledged. With 1 a sender stops and waits
+    /// after each.
+    window: NonZeroU32 = limit(Limits::default().window)?;
     /// Wrong passwords after which a link is closed.
     password_tries: NonZeroU32 = limit(Limits::default().password_tries)?;
     /// What running transfers get when the server is stopped.
@@ -201,6 +205,7 @@ impl Settings {
             idle: time(self.idle_timeout, usual.idle),
             stall: time(self.stall_timeout, usual.stall),
             stall_len: number(self.stall_bytes, usual.stall_len),
+            window: number(self.window, usual.window),
             password_tries: number(self.password_tries, usual.password_tries),
             grace: self.grace.map_or(usual.grace, |set| set.0),
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kift_core::session::Timeouts;
 
-use crate::net::STALL_LEN;
+use crate::net::{STALL_LEN, WINDOW};
 
 /// What a server allows. Sessions that come later go by later limits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Limits {
     pub stall: Duration,
     /// Bytes, at least 1.
     pub stall_len: u32,
+    /// Chunks that are taken before any is acknowledged, at least 1.
+    pub window: u32,
     /// Wrong passwords after which a link is closed, at least 1.
     pub password_tries: u32,
     /// What running transfers get when the server is stopped.
@@ -43,6 +45,7 @@ impl Default for Limits {
             idle: Timeouts::DEFAULT.idle,
             stall: Timeouts::DEFAULT.stall,
             stall_len: STALL_LEN,
+            window: WINDOW,
             password_tries: 3,
             grace: Duration::from_secs(10),
         }

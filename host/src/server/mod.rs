@@ -319,8 +319,9 @@ fn run<A: Attendant>(
         }
     };
     let mut driver = Blocking::with_read_ready(socket);
-    let mut config = session_config(Side::Listener);
-    config.timeouts = house.settings.limits.get().timeouts(config.timeouts);
+    let limits = house.settings.limits.get();
+    let mut config = session_config(Side::Listener, limits.window.max(1));
+    config.timeouts = limits.timeouts(config.timeouts);
     let mut responder = Responder::with_security(buffer(), buffer(), &config, noise)
         .unwrap_or_else(|_| unreachable!("BUFFER_LEN is many chunks"));
     loop {

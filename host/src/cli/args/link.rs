@@ -1,5 +1,6 @@
 //! To which server, and by what kind of link.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -20,6 +21,10 @@ pub(in crate::cli) struct Link {
     /// Use a plain link: nothing is encrypted and nobody is authenticated. Both ends must say so
     #[arg(long, conflicts_with_all = ["server_key", "password_file", "token_file"])]
     pub(in crate::cli) plain: bool,
+    /// Take so many chunks of 1024 bytes before any is acknowledged; with 1, the server stops and waits
+    /// after each. To be seen with -vv [default: 32768]
+    #[arg(long, value_name = "CHUNKS")]
+    pub(in crate::cli) window: Option<NonZeroU32>,
 }
 
 /// A server's key, as a user names it.

@@ -1,7 +1,7 @@
 //! Serving.
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -50,6 +50,10 @@ pub(in crate::cli) struct Serve {
     /// Seconds that running transfers get when the server is stopped [default: 10]
     #[arg(long, value_name = "SECONDS", env = "KIFT_SERVE_GRACE")]
     grace: Option<u64>,
+    /// Take so many chunks of 1024 bytes before any is acknowledged; with 1, senders stop and wait
+    /// after each [default: 32768]
+    #[arg(long, value_name = "CHUNKS")]
+    window: Option<NonZeroU32>,
     /// Tell a monitoring system (Prometheus) what was done, at http://ADDR:PORT/metrics, without
     /// encryption or login: best on 127.0.0.1
     #[arg(long, value_name = "ADDR:PORT", env = "KIFT_SERVE_METRICS")]
@@ -75,6 +79,7 @@ impl Serve {
             log_format: self.log_format,
             metrics: self.metrics,
             max_sessions: self.max_sessions,
+            window: self.window,
             grace: self.grace.map(|seconds| Span(Duration::from_secs(seconds))),
             ..Settings::default()
         }

@@ -64,6 +64,10 @@ impl<'a> Mover<'a> {
         let account = Account::new(console);
         let counter = account.meter.clone();
         client.on_bytes(move |n| counter.add(n));
+        if console.shows_steps() {
+            let (console, meter) = (console.clone(), account.meter.clone());
+            client.on_steps(move |step| meter.aside(|| console.step(step)));
+        }
         Self { client, choices, account, open: HashMap::new(), crew: None, seen: HashMap::new() }
     }
 
