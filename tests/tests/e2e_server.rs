@@ -56,7 +56,7 @@ fn what_keeps_a_server_from_starting_is_named() {
 
     let port_file = format!("{root}/none/port");
     serve("127.0.0.1:0", &["--port-file", &port_file, root])
-        .fails(&["cannot write the port to", &port_file]);
+        .fails(&["cannot write to", &port_file]);
     serve("127.0.0.1:0", &["--max-sessions", "0", root]).exits(2, &["from 1 on"]);
     serve("localhost", &[root]).exits(2, &["localhost"]);
 }
