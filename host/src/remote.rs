@@ -14,8 +14,8 @@ pub struct Remote {
     pub user: Option<String>,
     /// A name or an address, IPv6 without its brackets.
     pub host: String,
-    /// The TCP port.
-    pub port: u16,
+    /// The TCP port, where one was written: [`port`](Self::port) is the one that is meant.
+    pub port: Option<u16>,
     /// Without leading and trailing slashes; empty for the root.
     pub path: String,
     /// Whether the path was written with a slash at its end, or left out: a directory is meant.
@@ -33,7 +33,7 @@ impl fmt::Display for RemoteError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:?}: {}; a remote is written host[:port][/path], [ipv6][:port][/path] or \
+            "{:?}: {}\na remote is written host[:port][/path], [ipv6][:port][/path] or \
              kift://[user@]host[:port][/path]",
             self.text, self.reason
         )
@@ -78,7 +78,7 @@ impl FromStr for Remote {
     }
 }
 
-fn split_address(address: &str) -> Result<(&str, u16), &'static str> {
+fn split_address(address: &str) -> Result<(&str, Option<u16>), &'static str> {
     let (host, port) = if let Some(rest) = address.strip_prefix('[') {
         let (host, rest) =
             rest.split_once(']').ok_or("the bracket of the address is not closed")?;
@@ -99,10 +99,11 @@ fn split_address(address: &str) -> Result<(&str, u16), &'static str> {
         return Err("the host is empty");
     }
     let port = match port {
-        None => DEFAULT_PORT,
+        // As in `name:/path`.
+        None | Some("") => None,
         Some(port) => match port.parse() {
             Ok(0) | Err(_) => return Err("the port is not a number from 1 to 65535"),
-            Ok(port) => port,
+            Ok(port) => Some(port),
         },
     };
     Ok((host, port))
@@ -115,13 +116,19 @@ impl Remote {
         (&self.user, &self.host, self.port) == (&other.user, &other.host, other.port)
     }
 
+    /// The TCP port.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(DEFAULT_PORT)
+    }
+
     /// The server as `host:port`, brackets where they belong.
     #[must_use]
     pub fn address(&self) -> String {
         if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
+            format!("[{}]:{}", self.host, self.port())
         } else {
-            format!("{}:{}", self.host, self.port)
+            format!("{}:{}", self.host, self.port())
         }
     }
 
@@ -137,7 +144,11 @@ impl fmt::Display for Remote {
         if let Some(user) = &self.user {
             write!(f, "{user}@")?;
         }
-        write!(f, "{}/{}", self.address(), self.path)
+        match self.port {
+            Some(_) => write!(f, "{}/{}", self.address(), self.path),
+            None if self.host.contains(':') => write!(f, "[{}]/{}", self.host, self.path),
+            None => write!(f, "{}/{}", self.host, self.path),
+        }
     }
 }
 
@@ -156,7 +167,8 @@ mod tests {
 
     fn parts(text: &str) -> (Option<String>, String, u16, String, bool) {
         let r: Remote = text.parse().unwrap();
-        (r.user, r.host, r.port, r.path, r.is_directory)
+        let port = r.port();
+        (r.user, r.host, port, r.path, r.is_directory)
     }
 
     fn of(
@@ -173,6 +185,7 @@ mod tests {
     fn every_form() {
         assert_eq!(parts("lab"), of(None, "lab", 5438, "", true));
         assert_eq!(parts("lab/"), of(None, "lab", 5438, "", true));
+        assert_eq!(parts("lab:/in/"), of(None, "lab", 5438, "in", true));
         assert_eq!(parts("lab:99/a/b.bin"), of(None, "lab", 99, "a/b.bin", false));
         assert_eq!(parts("kift://me@lab/in/"), of(Some("me"), "lab", 5438, "in", true));
         assert_eq!(parts("[::1]"), of(None, "::1", 5438, "", true));

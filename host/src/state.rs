@@ -73,7 +73,7 @@ impl State {
         let shown = path.display();
         let stat = lstat(&path).with_context(|| format!("cannot open {shown}"))?;
         if !FileType::from_raw_mode(stat.st_mode).is_dir() {
-            bail!("{shown} is not a directory: name one that kift can keep its keys in");
+            bail!("{shown} is not a directory\nname one that kift can keep its keys in");
         }
         check_owner(&path, &stat)?;
         if Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH) {
@@ -177,10 +177,10 @@ impl State {
         check_owner(&path, &stat)?;
         let mode = Mode::from_raw_mode(stat.st_mode);
         if SECRET.contains(&name) && mode.intersects(Mode::RWXG | Mode::RWXO) {
-            bail!("{shown} is secret, and open to others than its owner: run `chmod 600 {shown}`");
+            bail!("{shown} is secret, and open to others than its owner\nrun `chmod 600 {shown}`");
         }
         if mode.intersects(Mode::WGRP | Mode::WOTH) {
-            bail!("others than its owner may write to {shown}: run `chmod go-w {shown}`");
+            bail!("others than its owner may write to {shown}\nrun `chmod go-w {shown}`");
         }
         let stamp = Stamp::of(&stat);
         if stamp.len > FILE_LEN_MAX {
@@ -372,7 +372,7 @@ fn check_owner(path: &Path, stat: &Stat) -> Result<()> {
     let us = geteuid().as_raw();
     if stat.st_uid != us && stat.st_uid != 0 {
         bail!(
-            "{} belongs to user {} and not to {us}, who runs kift: run kift as its owner, or name \
+            "{} belongs to user {} and not to {us}, who runs kift\nrun kift as its owner, or name \
              another directory by --state",
             path.display(),
             stat.st_uid

@@ -87,6 +87,8 @@ pub fn command<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
     command.args(args).env_remove("KIFT_LOG").env_remove("RUST_LOG");
     // Nobody's keys are touched by a test that forgot to say whose it uses.
     command.env("KIFT_STATE", "/dev/null/kift");
+    // Nor is anybody's configuration read.
+    command.env("KIFT_CONFIG", "");
     command
 }
 

@@ -40,7 +40,7 @@ impl Terminal {
     /// Where there are no terminals.
     #[must_use]
     pub fn kift<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Self {
-        Self::start(80, Path::new("."), args)
+        Self::start(80, Path::new("."), &[], args)
     }
 
     /// Runs `kift` in the directory `here`.
@@ -49,7 +49,7 @@ impl Terminal {
     /// Where there are no terminals.
     #[must_use]
     pub fn kift_in<A: AsRef<OsStr>>(here: &Path, args: impl IntoIterator<Item = A>) -> Self {
-        Self::start(80, here, args)
+        Self::start(80, here, &[], args)
     }
 
     /// Runs `kift` in a terminal that is so wide.
@@ -58,12 +58,25 @@ impl Terminal {
     /// Where there are no terminals.
     #[must_use]
     pub fn sized<A: AsRef<OsStr>>(columns: u16, args: impl IntoIterator<Item = A>) -> Self {
-        Self::start(columns, Path::new("."), args)
+        Self::start(columns, Path::new("."), &[], args)
+    }
+
+    /// Runs `kift` with further environment variables.
+    ///
+    /// # Panics
+    /// Where there are no terminals.
+    #[must_use]
+    pub fn with_variables<A: AsRef<OsStr>>(
+        variables: &[(&str, &str)],
+        args: impl IntoIterator<Item = A>,
+    ) -> Self {
+        Self::start(80, Path::new("."), variables, args)
     }
 
     fn start<A: AsRef<OsStr>>(
         columns: u16,
         here: &Path,
+        variables: &[(&str, &str)],
         args: impl IntoIterator<Item = A>,
     ) -> Self {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
@@ -85,7 +98,10 @@ impl Terminal {
             .current_dir(here)
             .env_remove("KIFT_LOG")
             .env("KIFT_STATE", "/dev/null/kift")
+            .env("KIFT_CONFIG", "")
             .env("TERM", "xterm")
+            .env_remove("NO_COLOR")
+            .envs(variables.iter().copied())
             .stdin(slave())
             .stdout(slave())
             .stderr(slave())

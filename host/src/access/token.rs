@@ -75,7 +75,7 @@ impl fmt::Display for OpenToken {
 pub(super) fn parse(text: &str, state: &State) -> Result<Option<OpenToken>> {
     let mut tokens = lines::parse(text, &state.file(FILE), str::parse)?;
     if tokens.len() > 1 {
-        bail!("{} has more than one token: run `kift pair` again", state.file(FILE).display());
+        bail!("{} has more than one token\nrun `kift pair` again", state.file(FILE).display());
     }
     Ok(tokens.pop())
 }

@@ -17,6 +17,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use super::args::{Link as LinkArgs, ServerKey};
+use super::named::resolve;
 use super::password;
 use crate::client::{Client, ClientError, Expect, Link};
 use crate::net::WINDOW;
@@ -42,10 +43,11 @@ pub(super) fn connect_watched(
     place: Option<&Path>,
     interrupts: &Interrupts,
 ) -> Result<Client> {
+    let (remote, args) = &resolve(remote, args)?;
     let dial = Dial::new(remote, args, interrupts);
     if args.plain {
         if let Some(user) = &remote.user {
-            bail!("plain links have no login: leave {:?} out", format!("{user}@"));
+            bail!("plain links have no login\nleave {:?} out", format!("{user}@"));
         }
         return Ok(dial.open(Link::Plain)?);
     }
@@ -59,7 +61,7 @@ pub(super) fn connect_watched(
     let (client, link) = dial.meet(&state, key, args.server_key.as_ref())?;
     match (&remote.user, &args.password_file) {
         (None, None) => Ok(client),
-        (None, Some(_)) => bail!("a password is a user's: write kift://USER@{}", remote.address()),
+        (None, Some(_)) => bail!("a password is a user's\nwrite kift://USER@{}", remote.address()),
         (Some(user), Some(file)) => dial.log_in(client, user, &password::of_file(file)?),
         (Some(user), None) => dial.introduce(client, user, &link),
     }
@@ -73,6 +75,7 @@ pub(super) fn connect_to_offer(
     place: Option<&Path>,
     interrupts: &Interrupts,
 ) -> Result<Client> {
+    let (remote, args) = &resolve(remote, args)?;
     let is_asked = !args.plain && args.server_key.is_none() && remote.user.is_none();
     let token = match &args.token_file {
         Some(file) => Some(password::of_file(file)?),
@@ -185,7 +188,7 @@ impl<'a> Dial<'a> {
     /// the token too could make one.
     fn pair(&self, state: &State, key: SecretKey, token: Token) -> Result<Client> {
         if let Some(user) = &self.remote.user {
-            bail!("the token says which user this is: leave {:?} out", format!("{user}@"));
+            bail!("the token says which user this is\nleave {:?} out", format!("{user}@"));
         }
         let client = self.by_token(key, token)?;
         let Some(server) = client.server() else { bail!("the server has shown no key") };
@@ -266,8 +269,8 @@ fn ask_about(address: &str, shown: &PublicKey) -> Result<()> {
     let fingerprint = shown.fingerprint();
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         bail!(
-            "the server {address} is not known here. It shows the key {fingerprint}. If that is \
-             what it printed when it started, say so: --server-key {fingerprint}"
+            "the server {address} is not known here; it shows the key {fingerprint}\nif that is what \
+             it printed when it started, say so: --server-key {fingerprint}"
         );
     }
     let mut err = io::stderr();
@@ -301,7 +304,7 @@ fn changed(address: &str, known: &[PublicKey], shown: &PublicKey) -> anyhow::Err
     let known: Vec<String> = known.iter().map(|key| key.fingerprint().to_string()).collect();
     anyhow!(
         "THE SERVER {address} SHOWS ANOTHER KEY THAN BEFORE. Somebody may be pretending to be it. \
-         Nothing was said to it.\n  known:  {}\n  shown:  {}\nIf you know that it has a new key, \
+         Nothing was said to it.\n  known:  {}\n  shown:  {}\nif you know that it has a new key, \
          because whoever runs it says so, forget the old one: kift key forget {address}",
         known.join(", "),
         shown.fingerprint()

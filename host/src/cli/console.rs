@@ -5,6 +5,9 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use anstream::stream::RawStream;
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kift_core::session::{Error, Failure};
 use kift_core::wire::Code;
@@ -22,10 +25,23 @@ pub(super) struct Console {
     pub(super) json: bool,
     /// Whether a person watches standard error.
     watched: bool,
+    /// Whether the cursor can be moved there.
+    moves: bool,
     /// Whether names go to a terminal, which must not be told what to do by them.
     terminal: bool,
+    /// How the name before an error looks.
+    label: Style,
     /// Lines that are shown later, by who asks for them.
     kept: Option<Arc<Mutex<Vec<Line>>>>,
+}
+
+/// What an error begins with.
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+
+/// Whether colours are wanted on `stream`: not where it is no terminal or a dumb one, and not where
+/// the user says so by `NO_COLOR`.
+pub(super) fn in_colour(stream: &impl RawStream) -> bool {
+    AutoStream::choice(stream) != ColorChoice::Never
 }
 
 /// A line, and where it belongs.
@@ -43,7 +59,9 @@ impl Console {
             steps: output.verbose > 1 && !output.quiet,
             json: output.json,
             watched: io::stderr().is_terminal(),
+            moves: std::env::var_os("TERM").is_none_or(|term| term != "dumb"),
             terminal: io::stdout().is_terminal(),
+            label: if in_colour(&io::stderr()) { ERROR } else { Style::new() },
             kept: None,
         }
     }
@@ -123,7 +141,8 @@ impl Console {
     /// Something that went wrong: what and why in the first line, and in those below what to do.
     pub(super) fn error(&self, text: fmt::Arguments<'_>) {
         let text = text.to_string().replace('\n', "\n      ");
-        self.put(Line::Err(format!("kift: {text}")));
+        let (label, reset) = (self.label, self.label.render_reset());
+        self.put(Line::Err(format!("{label}kift:{reset} {text}")));
     }
 
     /// Why a command did not go on to its end.
@@ -142,7 +161,8 @@ impl Console {
 
     /// A bar for what is to be moved, unless nobody watches.
     pub(super) fn meter(&self) -> Meter {
-        let is_hidden = self.quiet || !self.watched || self.json || self.kept.is_some();
+        let is_shown = self.watched && self.moves;
+        let is_hidden = self.quiet || !is_shown || self.json || self.kept.is_some();
         let bar = if is_hidden {
             ProgressBar::hidden()
         } else {

@@ -5,8 +5,9 @@ use kift_core::secure::PublicKey;
 use serde_json::json;
 
 use super::Verdict;
-use super::args::Key;
+use super::args::{Key, Link};
 use super::console::Console;
+use super::named::resolve;
 use crate::access::keys::KIND;
 use crate::state::State;
 use crate::trust;
@@ -26,7 +27,10 @@ pub(super) fn run(key: &Key, state: &State, console: &Console) -> Result<Verdict
             let key = key.map_or_else(|| public(state), Ok)?;
             show(&key, &key.fingerprint(), console);
         }
-        Key::Forget { server } => forget(&server.address(), state, console)?,
+        Key::Forget { server } => {
+            let (server, _) = resolve(server, &Link::default())?;
+            forget(&server.address(), state, console)?;
+        }
     }
     Ok(Verdict::AllDone)
 }

@@ -16,6 +16,7 @@ use super::args;
 use super::connect::{Interrupts, connect_watched};
 use super::console::Console;
 use super::manage::{failed, remove, show_listing};
+use super::named::is_named;
 use super::shell::{Answer, Editor, Operands, There, Typed, resolve};
 use super::transfer::{Choices, Destination, Mover, Target};
 use crate::client::{Client, ClientError};
@@ -114,7 +115,10 @@ impl Menu<'_> {
         else {
             return Ok(None);
         };
-        let usual = remote.port.to_string();
+        if is_named(&remote)? {
+            return Ok(Some(remote));
+        }
+        let usual = remote.port().to_string();
         let Some(port) = self.ask("Port", &usual, |text| match text.parse() {
             Ok(0) | Err(_) => bail!("{text:?} is no number from 1 to 65535"),
             Ok(port) => Ok(port),
@@ -131,7 +135,7 @@ impl Menu<'_> {
         else {
             return Ok(None);
         };
-        Ok(Some(Remote { user, port, ..remote }))
+        Ok(Some(Remote { user, port: Some(port), ..remote }))
     }
 
     /// Connects. False where a person does not want it so.

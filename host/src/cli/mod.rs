@@ -2,6 +2,7 @@
 
 mod args;
 mod authorize;
+mod config;
 mod connect;
 mod console;
 mod demo;
@@ -9,7 +10,9 @@ mod key;
 mod manage;
 mod manage_server;
 mod menu;
+mod named;
 mod offer;
+mod pages;
 mod pair;
 mod password;
 mod receive;
@@ -76,6 +79,9 @@ pub fn run() -> ExitCode {
             state().and_then(|state| authorize::run(&authorize, &state, &console))
         }
         Command::Pair(pair) => state().and_then(|state| pair::run(&pair, &state, &console)),
+        Command::Config(config) => config::run(&config, &console),
+        Command::Completions(shell) => pages::completions(&shell),
+        Command::Man(man) => pages::man(&man),
         Command::Demo(demo) => demo::run(&demo),
     };
     exit_code(result, &console)

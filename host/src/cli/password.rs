@@ -33,7 +33,7 @@ pub(super) fn new(source: &PasswordSource, user: &str) -> Result<Zeroizing<Strin
 /// What a person types, unseen.
 pub(super) fn ask(prompt: &str) -> Result<Zeroizing<String>> {
     if !io::stdin().is_terminal() {
-        bail!("there is no terminal to ask for the password at: give --password-file FILE");
+        bail!("there is no terminal to ask for the password at\ngive --password-file FILE");
     }
     rpassword::prompt_password(prompt).map(Zeroizing::new).context("cannot read the password")
 }
@@ -44,7 +44,7 @@ pub(super) fn of_file(file: &Path) -> Result<Zeroizing<String>> {
     let context = || format!("cannot read the password in {shown}");
     let opened = File::open(file).with_context(context)?;
     if opened.metadata().with_context(context)?.permissions().mode() & 0o077 != 0 {
-        bail!("others than its owner may read or write {shown}: run `chmod 600 {shown}`");
+        bail!("others than its owner may read or write {shown}\nrun `chmod 600 {shown}`");
     }
     // Room beforehand: text that grew would leave copies behind in memory.
     let len_max = PASSWORD_LEN_MAX + "\r\n".len();

@@ -117,7 +117,7 @@ impl Door {
         if places.iter().any(|place| state.path().starts_with(place.root.path())) {
             bail!(
                 "the keys are kept in {}, which lies in the directory that is to be served: whoever \
-                 may read it could take them. Serve another directory, or keep the keys elsewhere \
+                 may read it could take them\nserve another directory, or keep the keys elsewhere \
                  by --state",
                 state.path().display()
             );

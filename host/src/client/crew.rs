@@ -18,7 +18,6 @@ use super::invitation::Invitation;
 use super::work::{News, Way, Work};
 use super::{Client, ClientError, FileSink, Sink as _, new_transfer_id};
 use crate::net::TICK;
-use crate::remote::Remote;
 
 /// Data links that a client may have.
 pub const LINKS_MAX: u8 = 16;
@@ -72,21 +71,17 @@ impl From<Failure> for Moved {
 }
 
 impl Crew {
-    /// Adds `count` data links to the session of `control`, which is with `remote`. Fewer where the
+    /// Adds `count` data links to the session of `control`. Fewer where the
     /// server, or the system, does not give as many; and why.
     ///
     /// # Errors
     /// The end of the session.
-    pub fn gather(
-        control: &mut Client,
-        remote: &Remote,
-        count: u8,
-    ) -> Result<(Self, Vec<String>), ClientError> {
+    pub fn gather(control: &mut Client, count: u8) -> Result<(Self, Vec<String>), ClientError> {
         let mut crew = Self { members: Vec::new(), bytes: Arc::default(), told: 0 };
         let mut missing = Vec::new();
         let mut coming = Vec::new();
         for _ in 0..count.min(LINKS_MAX) {
-            match control.invite(remote)? {
+            match control.invite()? {
                 Ok(invitation) => match crew.hire(invitation, coming.len()) {
                     Ok(member) => coming.push(member),
                     Err(error) => missing.push(error.to_string()),

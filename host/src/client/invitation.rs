@@ -20,15 +20,18 @@ pub struct Invitation {
 }
 
 impl Client {
-    /// Asks for an invitation into this session, which is with `remote`. It is good for half a minute.
+    /// Asks for an invitation into this session. It is good for half a minute.
     ///
     /// # Errors
     /// The end of the session.
-    pub fn invite(&mut self, remote: &Remote) -> Result<Result<Invitation, Failure>, ClientError> {
+    pub fn invite(&mut self) -> Result<Result<Invitation, Failure>, ClientError> {
+        let Some(remote) = self.remote.clone() else {
+            return Ok(Err(Failure::Local(Code::Unsupported)));
+        };
         Ok(match self.ask(&Request::Ticket)? {
             Ok(Reply::Ticket(ticket)) => Ok(Invitation {
                 ticket,
-                remote: remote.clone(),
+                remote,
                 link: self.same_server(),
                 window: self.window,
                 interrupted: Arc::clone(&self.interrupted),

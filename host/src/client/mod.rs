@@ -120,6 +120,8 @@ pub struct Client<T: embedded_io::ErrorType = Socket> {
     session: Requester<Vec<u8>, REQUESTS_MAX, HostNoise>,
     driver: Blocking<T>,
     desk: Desk,
+    /// With whom, where this made the connection.
+    remote: Option<Remote>,
     /// Chunks that are taken before any is acknowledged.
     window: u32,
     origin: Clock,
@@ -148,14 +150,15 @@ impl Client<Socket> {
         let error = |error| ClientError::Connect { address: remote.address(), error };
         let stream = connect(remote).map_err(error)?;
         let socket = Socket::new(stream).map_err(error)?;
-        Self::over(Blocking::with_read_ready(socket), link, window)
+        let client = Self::over(Blocking::with_read_ready(socket), link, window)?;
+        Ok(Self { remote: Some(remote.clone()), ..client })
     }
 }
 
 /// The first of the host's addresses that answers.
 fn connect(remote: &Remote) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in (remote.host.as_str(), remote.port).to_socket_addrs()? {
+    for address in (remote.host.as_str(), remote.port()).to_socket_addrs()? {
         match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
@@ -179,6 +182,7 @@ impl<T: Read + Write> Client<T> {
             session,
             driver,
             desk: Desk::new(link),
+            remote: None,
             window,
             origin: Clock::now(),
             interrupted: Arc::default(),

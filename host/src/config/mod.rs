@@ -1,5 +1,6 @@
 //! Settings that are kept in files.
 
+pub mod client;
 pub mod server;
 mod values;
 

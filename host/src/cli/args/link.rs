@@ -7,12 +7,14 @@ use std::str::FromStr;
 use kift_core::secure::{Fingerprint, NotText, PublicKey};
 
 /// How a link is protected, and who is at its ends.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub(in crate::cli) struct Link {
     /// The server must have this key: what it printed when it started, SHA256:..., or the key itself
+    /// [env: KIFT_SERVER_KEY]
     #[arg(long, value_name = "KEY")]
     pub(in crate::cli) server_key: Option<ServerKey>,
     /// A file whose first line is the password of the user that the remote names
+    /// [env: KIFT_PASSWORD_FILE]
     #[arg(long, value_name = "FILE")]
     pub(in crate::cli) password_file: Option<PathBuf>,
     /// A file with a pairing token that the server has too, for a first contact

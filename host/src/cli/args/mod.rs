@@ -24,7 +24,8 @@ pub(in crate::cli) use transfer::{Cat, Get, OnConflict, Put, Selection, Sync};
 /// Move files between machines, whole or not at all.
 ///
 /// A REMOTE is host[:port][/path] or kift://[user@]host[:port][/path]; the default port is 5438. IPv6
-/// addresses are written in brackets. A path that ends in a slash is a directory.
+/// addresses are written in brackets. A path that ends in a slash is a directory. Servers can have names
+/// of your own (`kift config`): lab:/path. Where no user is named, KIFT_USER may name one.
 ///
 /// Without a command, and on a terminal, a menu asks what is to be done.
 #[derive(Debug, Parser)]
@@ -46,7 +47,7 @@ pub(in crate::cli) struct Output {
     /// Show neither progress nor summary, only errors
     #[arg(short, long, global = true)]
     pub(in crate::cli) quiet: bool,
-    /// Show more: each file; of a server with -vv, everything
+    /// Show more: each file, and with -vv each step of it; of a server, everything
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(in crate::cli) verbose: u8,
     /// Print results as JSON, an object a line
@@ -98,8 +99,40 @@ pub(in crate::cli) enum Command {
     Authorize(Authorize),
     /// Let in whoever first shows a token that works once
     Pair(Pair),
+    /// Show the servers that have names of your own
+    Config(Config),
+    /// Print completions for a shell
+    Completions(Completions),
+    /// Print the manual, or write its pages
+    Man(Man),
     /// Show it all on this machine: serve, send a file, list, fetch it back, compare
     Demo(Demo),
+}
+
+/// Show the servers that have names of your own.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Config {
+    /// Print a file to begin with
+    #[arg(long)]
+    pub(in crate::cli) example: bool,
+}
+
+/// Print completions for a shell.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Completions {
+    /// Which
+    pub(in crate::cli) shell: clap_complete::Shell,
+}
+
+/// Print the manual, or write its pages.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Man {
+    /// Write a page for each command into this directory
+    #[arg(long, value_name = "DIR")]
+    pub(in crate::cli) dir: Option<PathBuf>,
+    /// Of this command
+    #[arg(conflicts_with = "dir")]
+    pub(in crate::cli) command: Vec<String>,
 }
 
 /// Show it all on this machine.

@@ -1,11 +1,12 @@
 //! Where a server writes what it does, and how much of it.
 
-use std::io::{self, IsTerminal as _};
+use std::io;
 
 use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::args::Output;
+use crate::cli::console::in_colour;
 use crate::config::server::Settings;
 use crate::config::{Level, LogFormat};
 
@@ -18,7 +19,7 @@ impl Log {
         let log = tracing_subscriber::fmt()
             .with_env_filter(filter(output, settings))
             .with_writer(io::stderr)
-            .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
+            .with_ansi(in_colour(&io::stderr()))
             .with_target(false);
         match settings.log_format.unwrap_or_default() {
             LogFormat::Text => {

@@ -98,7 +98,7 @@ impl Shell<'_> {
 
     fn run(mut self) -> Result<Verdict> {
         if let Source::Person(_) = self.source {
-            let address = self.args.remote.address();
+            let address = &self.args.remote;
             self.console
                 .say(format_args!("Connected to {address}. `help` shows what can be done."));
         }
@@ -397,20 +397,19 @@ impl Shell<'_> {
         moves: Moves,
         background: Option<String>,
     ) -> Result<Verdict> {
-        let (remote, console) = (&self.args.remote, self.console);
+        let console = self.console;
         let Some(what) = background else {
             return self.there.with(|client| {
                 let mut mover = Mover::new(client, &choices, console);
-                mover.gather(remote, links)?;
+                mover.gather(links)?;
                 let queued = moves(&mut mover)?;
                 mover.settle(queued)
             })?;
         };
-        let invitation = self.there.with(|client| client.invite(remote))??;
+        let invitation = self.there.with(|client| client.invite())??;
         let invitation = invitation.map_err(|failure| failed(&"a link of its own", failure))?;
-        let remote = remote.clone();
         let moves: Moves = Box::new(move |mover| {
-            mover.gather(&remote, links)?;
+            mover.gather(links)?;
             moves(mover)
         });
         let number = self.jobs.begin(what, invitation, choices, moves, console);

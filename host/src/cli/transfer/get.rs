@@ -24,7 +24,7 @@ pub(in crate::cli) fn run(get: &Get, place: Option<&Path>, console: &Console) ->
     };
     let mut client = connect(first, &get.link, place)?;
     let mut mover = Mover::new(&mut client, &choices, console);
-    mover.gather(first, get.links)?;
+    mover.gather(get.links)?;
     let paths: Vec<String> = remotes.iter().map(|remote| remote.path.clone()).collect();
     let queued = mover.fetch(&paths, &destination);
     mover.goodbye(queued)

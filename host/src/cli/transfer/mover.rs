@@ -16,7 +16,6 @@ use super::account::Account;
 use crate::cli::Verdict;
 use crate::cli::console::{Console, Meter, advice, advised};
 use crate::client::{Client, ClientError, Crew, Done, Moved};
-use crate::remote::Remote;
 
 /// The entries of a remote directory.
 pub(super) type Entries = BTreeMap<String, Meta>;
@@ -76,14 +75,10 @@ impl<'a> Mover<'a> {
         &self.account.meter
     }
 
-    /// Adds data links to the session, which is with `remote`, as far as they can be had.
-    pub(in crate::cli) fn gather(
-        &mut self,
-        remote: &Remote,
-        links: Option<u8>,
-    ) -> Result<(), ClientError> {
+    /// Adds data links to the session, as far as they can be had.
+    pub(in crate::cli) fn gather(&mut self, links: Option<u8>) -> Result<(), ClientError> {
         let Some(links) = links else { return Ok(()) };
-        let (crew, missing) = Crew::gather(self.client, remote, links)?;
+        let (crew, missing) = Crew::gather(self.client, links)?;
         for why in missing {
             self.account.detail(format_args!("a data link cannot be had: {why}"));
         }

@@ -29,7 +29,7 @@ pub(in crate::cli) fn run(put: &Put, place: Option<&Path>, console: &Console) ->
         name: put.name.as_deref(),
     };
     let mut mover = Mover::new(&mut client, &choices, console);
-    mover.gather(&remote, put.links)?;
+    mover.gather(put.links)?;
     let queued = mover.send(files, target)?;
     mover.goodbye(queued)
 }

@@ -33,7 +33,7 @@ pub(in crate::cli) fn run(sync: &Sync, place: Option<&Path>, console: &Console) 
     let (Way::Up(_, remote) | Way::Down(remote, _)) = &way;
     let mut client = connect(remote, &sync.link, place)?;
     let mut mover = Mover::new(&mut client, &choices, console);
-    mover.gather(remote, sync.links)?;
+    mover.gather(sync.links)?;
     let queued = match &way {
         Way::Up(here, there) => up(&mut mover, here, &there.path, sync.delete),
         Way::Down(there, here) => down(&mut mover, &there.path, here, sync.delete),
