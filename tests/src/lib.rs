@@ -9,6 +9,7 @@ pub mod dial;
 pub mod estate;
 pub mod files;
 pub mod flash;
+pub mod hold;
 pub mod impostor;
 pub mod link;
 pub mod machine;

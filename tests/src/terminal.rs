@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex};
@@ -15,7 +16,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-use crate::machine::{end_now, program, wait_for, wait_until};
+use crate::machine::{Signal, end_now, program, wait_for, wait_until};
 
 /// A process with a terminal of its own.
 pub struct Terminal {
@@ -85,8 +86,7 @@ impl Terminal {
         unlockpt(&master).expect("ours");
         let name = ptsname(&master, Vec::new()).expect("a name");
         let path = PathBuf::from(OsStr::from_bytes(name.as_bytes()));
-        let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-        tcsetwinsize(&master, size).expect("a size");
+        tcsetwinsize(&master, size(columns)).expect("a size");
         // It is to be the other process's terminal, and not this one's.
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let slave = || open(&path, flags, Mode::empty()).expect("its other end");
@@ -178,18 +178,47 @@ impl Terminal {
         self.keyboard.write_all(keys.as_bytes()).expect("somebody listens");
     }
 
-    /// Waits for the end. Gives how it ended, and all that was shown.
+    /// Makes the window so wide.
     ///
     /// # Panics
-    /// Where it hangs.
+    /// Where that cannot be.
+    pub fn resize(&self, columns: u16) {
+        tcsetwinsize(&self.keyboard, size(columns)).expect("a size");
+    }
+
+    /// Presses Ctrl-C and waits for the end, which is to be as a shell expects it: exit code 130, or by
+    /// the signal, for which shells give the same. Gives all that was shown.
+    ///
+    /// # Panics
+    /// Where it ends otherwise, or hangs.
+    #[track_caller]
+    pub fn interrupt(mut self) -> String {
+        self.press("\x03");
+        let (status, screen) = self.end();
+        let by_signal = status.signal() == Some(Signal::INT.as_raw());
+        assert!(by_signal || status.code() == Some(130), "{status:?}: {screen}");
+        screen
+    }
+
+    /// Waits for the end. Gives how it ended, and all that was shown. The terminal is as it was before.
+    ///
+    /// # Panics
+    /// Where it hangs, or leaves a terminal that does not show what is typed.
     #[track_caller]
     pub fn end(mut self) -> (ExitStatus, String) {
         let Some(status) = wait_for(&mut self.child) else { panic!("hangs: {}", self.screen()) };
         if let Some(reader) = self.reader.take() {
             reader.join().expect("reads to its end");
         }
+        let modes = tcgetattr(&self.keyboard).expect("a terminal").local_modes;
+        let usual = LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG;
+        assert!(modes.contains(usual), "{modes:?} is left: {}", self.screen());
         (status, self.screen())
     }
+}
+
+fn size(columns: u16) -> Winsize {
+    Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }
 }
 
 impl Drop for Terminal {

@@ -123,7 +123,19 @@ impl Interrupts {
 
     /// Runs `question`, which a signal ends together with the process.
     pub(super) fn ask<T>(&self, question: impl FnOnce() -> T) -> T {
-        let was_asking = self.asking.swap(true, Ordering::Relaxed);
+        self.while_asking(true, question)
+    }
+
+    /// Runs `question`, which itself ends at Ctrl-C: it has hidden what is typed, and must live to show
+    /// it again.
+    fn ask_unseen<T>(&self, question: impl FnOnce() -> T) -> T {
+        // An earlier Ctrl-C would make this one the second.
+        self.stop.store(false, Ordering::Relaxed);
+        self.while_asking(false, question)
+    }
+
+    fn while_asking<T>(&self, asking: bool, question: impl FnOnce() -> T) -> T {
+        let was_asking = self.asking.swap(asking, Ordering::Relaxed);
         let answer = question();
         self.asking.store(was_asking, Ordering::Relaxed);
         answer
@@ -145,7 +157,9 @@ impl<'a> Dial<'a> {
 
     /// A session whose server is known to be the right one.
     fn open(&self, link: Link) -> Result<Client, ClientError> {
-        let mut client = Client::connect_with(self.remote, link, self.window)?;
+        // The system does not let itself be interrupted at it.
+        let connect = || Client::connect_with(self.remote, link, self.window);
+        let mut client = self.interrupts.ask(connect)?;
         client.interrupt_by(Arc::clone(&self.interrupts.end));
         client.open()?;
         Ok(client)
@@ -226,7 +240,7 @@ impl<'a> Dial<'a> {
         client.finish()?;
         for _ in 0..PASSWORDS_MAX {
             let question = format!("password of {user} at {}: ", self.remote.address());
-            let password = self.interrupts.ask(|| password::ask(&question))?;
+            let password = self.interrupts.ask_unseen(|| password::ask(&question))?;
             let mut client = self.open(link.clone())?;
             match log_in(&mut client, user, &password)? {
                 Ok(()) => return Ok(client),

@@ -5,12 +5,16 @@ use std::fs::File;
 use std::io::{self, IsTerminal as _, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
+use signal_hook::consts::SIGINT;
+use signal_hook::{flag, low_level};
 use zeroize::Zeroizing;
 
 use super::args::PasswordSource;
 use crate::access::{PASSWORD_LEN_MAX, check_password};
+use crate::client::ClientError;
 
 /// A password that is to be somebody's from now on.
 pub(super) fn new(source: &PasswordSource, user: &str) -> Result<Zeroizing<String>> {
@@ -35,7 +39,17 @@ pub(super) fn ask(prompt: &str) -> Result<Zeroizing<String>> {
     if !io::stdin().is_terminal() {
         bail!("there is no terminal to ask for the password at\ngive --password-file FILE");
     }
-    rpassword::prompt_password(prompt).map(Zeroizing::new).context("cannot read the password")
+    // Ctrl-C ends the question, which gives the terminal back, and not the process in the midst of it.
+    let context = "cannot read the password";
+    let pressed = flag::register(SIGINT, Arc::default()).context(context)?;
+    let password = rpassword::prompt_password(prompt).map(Zeroizing::new);
+    low_level::unregister(pressed);
+    match password {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+            Err(ClientError::Interrupted.into())
+        }
+        password => password.context(context),
+    }
 }
 
 /// What stands in `file`, but for the end of its line.

@@ -41,6 +41,9 @@ pub const REQUESTS_MAX: usize = 64;
 /// How long a connection attempt may take, for each address of the host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long an interrupted client tries to tell its peer, which may not take anything any more.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
+
 /// Why a client cannot go on.
 #[derive(Debug)]
 pub enum ClientError {
@@ -126,6 +129,8 @@ pub struct Client<T: embedded_io::ErrorType = Socket> {
     window: u32,
     origin: Clock,
     interrupted: Arc<AtomicBool>,
+    /// When that was noticed.
+    interrupted_at: Option<Clock>,
     stopped: Arc<AtomicBool>,
     /// The number of the request that was made last.
     last: RequestId,
@@ -186,6 +191,7 @@ impl<T: Read + Write> Client<T> {
             window,
             origin: Clock::now(),
             interrupted: Arc::default(),
+            interrupted_at: None,
             stopped: Arc::default(),
             last: RequestId::default(),
             is_over: false,
@@ -428,6 +434,10 @@ impl<T: Read + Write> Client<T> {
     fn step(&mut self) -> Result<(), ClientError> {
         if self.interrupted.load(Ordering::Relaxed) {
             self.session.abort(Code::Cancelled);
+            if self.interrupted_at.get_or_insert_with(Clock::now).elapsed() > FAREWELL_MAX {
+                self.is_over = true;
+                return Err(ClientError::Interrupted);
+            }
         }
         if self.is_stopped() {
             self.stop_all();
