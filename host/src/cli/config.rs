@@ -11,7 +11,7 @@ use crate::remote::Remote;
 
 pub(super) fn run(config: &Config, console: &Console) -> Result<Verdict> {
     if config.example {
-        print!("{EXAMPLE}");
+        console.result(format_args!("{}", EXAMPLE.trim_end()));
         return Ok(Verdict::AllDone);
     }
     let settings = Settings::load()?;

@@ -81,7 +81,7 @@ pub(super) fn connect_to_offer(
         Some(file) => Some(password::of_file(file)?),
         None if is_asked && io::stdin().is_terminal() => {
             let question = "Token that is shown there (Enter if this machine's key will do): ";
-            Some(interrupts.ask(|| password::ask(question))?)
+            Some(interrupts.ask_unseen(|| password::ask(question))?)
         }
         None => None,
     };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anstream::stream::RawStream;
@@ -33,6 +33,8 @@ pub(super) struct Console {
     label: Style,
     /// Lines that are shown later, by who asks for them.
     kept: Option<Arc<Mutex<Vec<Line>>>>,
+    /// Why a line is missing on standard output.
+    unwritten: Arc<OnceLock<io::Error>>,
 }
 
 /// What an error begins with.
@@ -63,6 +65,7 @@ impl Console {
             terminal: io::stdout().is_terminal(),
             label: if in_colour(&io::stderr()) { ERROR } else { Style::new() },
             kept: None,
+            unwritten: Arc::default(),
         }
     }
 
@@ -75,14 +78,35 @@ impl Console {
     pub(super) fn show_kept(&self) {
         let Some(kept) = &self.kept else { return };
         let lines = std::mem::take(&mut *kept.lock().unwrap_or_else(PoisonError::into_inner));
-        lines.into_iter().for_each(Line::show);
+        lines.iter().for_each(|line| self.show(line));
     }
 
     fn put(&self, line: Line) {
         match &self.kept {
             Some(kept) => kept.lock().unwrap_or_else(PoisonError::into_inner).push(line),
-            None => line.show(),
+            None => self.show(&line),
         }
+    }
+
+    fn show(&self, line: &Line) {
+        match line {
+            Line::Out(line) => match writeln!(io::stdout(), "{line}") {
+                // A reader that went away has what it wanted.
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                    // The first says why.
+                    let _ = self.unwritten.set(error);
+                }
+                _ => {}
+            },
+            Line::Err(line) => {
+                let _ = writeln!(io::stderr(), "{line}");
+            }
+        }
+    }
+
+    /// Why something is missing on standard output, if so.
+    pub(super) fn unwritten(&self) -> Option<&io::Error> {
+        self.unwritten.get()
     }
 
     /// A line of the result.
@@ -140,9 +164,16 @@ impl Console {
 
     /// Something that went wrong: what and why in the first line, and in those below what to do.
     pub(super) fn error(&self, text: fmt::Arguments<'_>) {
-        let text = text.to_string().replace('\n', "\n      ");
+        let text = text.to_string();
+        let lines: Vec<String> = text.lines().map(printable).collect();
         let (label, reset) = (self.label, self.label.render_reset());
-        self.put(Line::Err(format!("{label}kift:{reset} {text}")));
+        self.put(Line::Err(format!(
+            "{label}kift:{reset} {}",
+            lines.join(
+                "
+      "
+            )
+        )));
     }
 
     /// Why a command did not go on to its end.
@@ -173,16 +204,6 @@ impl Console {
     }
 }
 
-impl Line {
-    /// A reader that went away is not our failure.
-    fn show(self) {
-        let _ = match self {
-            Self::Out(line) => writeln!(io::stdout(), "{line}"),
-            Self::Err(line) => writeln!(io::stderr(), "{line}"),
-        };
-    }
-}
-
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
@@ -208,14 +229,15 @@ impl Meter {
     /// `n` more bytes are to go. Without a number, nobody knows how many.
     pub(super) fn expect(&self, n: Option<u64>) {
         let Some(n) = n else { return };
-        if self.bar.length().is_none() {
+        if self.bar.length().is_some() {
+            self.bar.inc_length(n);
+        } else {
+            self.bar.set_length(n);
             self.bar.set_style(style(
                 "{bar:20} {percent:>3} %  {binary_bytes} of {binary_total_bytes}  \
                  {binary_bytes_per_sec}  {eta} left  {wide_msg}",
             ));
-            self.bar.set_length(0);
         }
-        self.bar.inc_length(n);
     }
 
     /// `n` of the expected bytes need not go.

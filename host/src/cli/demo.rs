@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::Verdict;
 use super::args::Demo;
+use super::console::Console;
 
 /// The server, ended when the demonstration is.
 struct Server(Child);
@@ -23,7 +24,7 @@ impl Drop for Server {
     }
 }
 
-pub(super) fn run(demo: &Demo) -> Result<Verdict> {
+pub(super) fn run(demo: &Demo, console: &Console) -> Result<Verdict> {
     let kift = std::env::current_exe().context("cannot find the kift program itself")?;
     let file = demo.file.clone().unwrap_or_else(|| kift.clone());
     let file = fs::canonicalize(&file).with_context(|| format!("{}", file.display()))?;
@@ -43,41 +44,42 @@ pub(super) fn run(demo: &Demo) -> Result<Verdict> {
     fs::create_dir(&fetched)?;
     let port_file = place.path().join("port");
 
-    println!("1. A server for an empty directory, on a free port of this machine:\n");
+    console
+        .say(format_args!("1. A server for an empty directory, on a free port of this machine:\n"));
     let mut serve = kift("serve");
     serve.args(["--quiet", "--listen", "127.0.0.1:0", "--port-file"]).arg(&port_file).arg(&served);
-    show(&serve);
+    show(console, &serve);
     let _server = Server(serve.stdout(Stdio::null()).spawn().context("cannot start the server")?);
     let address = format!("127.0.0.1:{}", wait_for_port(&port_file)?);
 
-    println!("\n2. Send {name} ({} bytes):\n", fs::metadata(&file)?.len());
-    step(kift("put").arg("-v").arg(&file).arg(format!("{address}/")))?;
-    println!("\n3. List what the server has:\n");
-    step(kift("ls").arg(format!("{address}/")))?;
-    println!("\n4. Fetch it back:\n");
-    step(kift("get").arg("-v").arg(format!("{address}/{name}")).arg(&fetched))?;
+    console.say(format_args!("\n2. Send {name} ({} bytes):\n", fs::metadata(&file)?.len()));
+    step(console, kift("put").arg("-v").arg(&file).arg(format!("{address}/")))?;
+    console.say(format_args!("\n3. List what the server has:\n"));
+    step(console, kift("ls").arg(format!("{address}/")))?;
+    console.say(format_args!("\n4. Fetch it back:\n"));
+    step(console, kift("get").arg("-v").arg(format!("{address}/{name}")).arg(&fetched))?;
 
     let same = same_bytes(&file, &fetched.join(name))?;
     ensure!(same, "the file that came back is not the file that was sent");
-    println!("\n5. Compared byte by byte with the original: equal.\n");
-    println!(
+    console.say(format_args!("\n5. Compared byte by byte with the original: equal.\n"));
+    console.say(format_args!(
         "All of it was encrypted, and each end knew the other's key. Between two machines:\n\n  \
          there:  kift serve DIRECTORY\n\nwhich prints the commands for here."
-    );
+    ));
     Ok(Verdict::AllDone)
 }
 
 /// Runs a command, shown as a user would type it.
-fn step(command: &mut Command) -> Result<()> {
-    show(command);
+fn step(console: &Console, command: &mut Command) -> Result<()> {
+    show(console, command);
     let status = command.status().context("cannot run kift")?;
     ensure!(status.success(), "that failed");
     Ok(())
 }
 
-fn show(command: &Command) {
+fn show(console: &Console, command: &Command) {
     let args: Vec<_> = command.get_args().map(|arg| arg.to_string_lossy()).collect();
-    println!("   $ kift {}", args.join(" "));
+    console.say(format_args!("   $ kift {}", args.join(" ")));
 }
 
 fn wait_for_port(file: &Path) -> Result<u16> {

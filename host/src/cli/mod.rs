@@ -24,9 +24,12 @@ mod user;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
 use clap::{CommandFactory as _, Parser as _};
+use signal_hook::consts::SIGXFSZ;
+use signal_hook::flag;
 
 use crate::client::ClientError;
 use crate::state::State;
@@ -51,12 +54,15 @@ enum Verdict {
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn run() -> ExitCode {
+    // A file that is to grow beyond the process's limit is an error like any other, and not its end.
+    let _ = flag::register(SIGXFSZ, Arc::default());
     let args = Args::parse();
     let console = Console::new(&args.output);
     let place = args.state.as_deref();
     let state = || State::open(place);
     let Some(command) = args.command else { return without_command(place, &console) };
     let result = match command {
+        Command::Serve(serve) if serve.print_config => serve::print_config(&console),
         Command::Serve(serve) => serve::run(&serve, place, &args.output),
         Command::Put(put) => transfer::put(&put, place, &console),
         Command::Get(get) => transfer::get(&get, place, &console),
@@ -82,7 +88,7 @@ pub fn run() -> ExitCode {
         Command::Config(config) => config::run(&config, &console),
         Command::Completions(shell) => pages::completions(&shell),
         Command::Man(man) => pages::man(&man),
-        Command::Demo(demo) => demo::run(&demo),
+        Command::Demo(demo) => demo::run(&demo, &console),
     };
     exit_code(result, &console)
 }
@@ -97,6 +103,13 @@ fn without_command(place: Option<&Path>, console: &Console) -> ExitCode {
 }
 
 fn exit_code(result: Result<Verdict>, console: &Console) -> ExitCode {
+    let code = code_of(result, console);
+    let Some(error) = console.unwritten() else { return code };
+    console.error(format_args!("cannot write standard output: {error}"));
+    if code == ExitCode::SUCCESS { ExitCode::FAILURE } else { code }
+}
+
+fn code_of(result: Result<Verdict>, console: &Console) -> ExitCode {
     match result {
         Ok(Verdict::AllDone) => ExitCode::SUCCESS,
         Ok(Verdict::SomeFailed) => ExitCode::FAILURE,

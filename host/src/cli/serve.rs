@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 use super::Verdict;
 use super::args::{Output, Serve};
+use super::console::Console;
 use crate::access::{Accounts, first_user};
 use crate::config::{Sandbox, server as config};
 use crate::sandbox::{self, Room, Strength};
@@ -37,11 +38,13 @@ use signals::Reload;
 pub(super) use signals::watch;
 use supervisor::Pulse;
 
+/// Prints a settings file with every key.
+pub(super) fn print_config(console: &Console) -> Result<Verdict> {
+    console.result(format_args!("{}", config::example()?.trim_end()));
+    Ok(Verdict::AllDone)
+}
+
 pub(super) fn run(serve: &Serve, place: Option<&Path>, output: &Output) -> Result<Verdict> {
-    if serve.print_config {
-        print!("{}", config::example()?);
-        return Ok(Verdict::AllDone);
-    }
     let (file, flags) = (serve.config.clone(), serve.settings());
     let settings = match &file {
         Some(file) => flags.clone().or(config::Settings::read(file)?),
