@@ -128,7 +128,7 @@ impl Guard {
         })?;
         let name = format!("{}@{}", grant.user, self.address);
         let fingerprint = self.key.map(|key| key.fingerprint());
-        info!(peer = name, key = ?fingerprint, rights = %grant.rights, home = grant.home, "logged in by {how}");
+        info!(peer = name, key = fingerprint.map(display), rights = %grant.rights, home = grant.home, "logged in by {how}");
         self.activity.logged_in(&grant.user);
         let store = Session::joining(home, name, transfers);
         self.inside = Some(Inside { grant: Some(grant), store });
