@@ -167,13 +167,7 @@ impl Console {
         let text = text.to_string();
         let lines: Vec<String> = text.lines().map(printable).collect();
         let (label, reset) = (self.label, self.label.render_reset());
-        self.put(Line::Err(format!(
-            "{label}kift:{reset} {}",
-            lines.join(
-                "
-      "
-            )
-        )));
+        self.put(Line::Err(format!("{label}kift:{reset} {}", lines.join("\n      "))));
     }
 
     /// Why a command did not go on to its end.
