@@ -18,6 +18,9 @@ use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::machine::{Signal, end_now, program, wait_for, wait_until};
 
+/// More than anything needs that is shown here.
+const ROWS: u16 = 500;
+
 /// A process with a terminal of its own.
 pub struct Terminal {
     child: Child,
@@ -128,6 +131,12 @@ impl Terminal {
         String::from_utf8_lossy(&self.screen.lock().expect("held briefly")).into_owned()
     }
 
+    /// What a person sees in a window of `columns`, high enough for all of it.
+    #[must_use]
+    pub fn picture(&self, columns: u16) -> String {
+        picture(&self.screen(), columns)
+    }
+
     /// Waits until `words` are shown, behind those that were expected last.
     ///
     /// # Panics
@@ -215,6 +224,19 @@ impl Terminal {
         assert!(modes.contains(usual), "{modes:?} is left: {}", self.screen());
         (status, self.screen())
     }
+}
+
+/// What is left to be seen of all that was `shown` in a window of `columns`, high enough for it.
+#[must_use]
+pub fn picture(shown: &str, columns: u16) -> String {
+    let mut window = vt100::Parser::new(ROWS, columns, 0);
+    window.process(shown.as_bytes());
+    let rows: Vec<String> = window.screen().rows(0, columns).collect();
+    rows.iter()
+        .map(|row| row.trim_end())
+        .filter(|row| !row.is_empty())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 fn size(columns: u16) -> Winsize {

@@ -3,16 +3,15 @@
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
 
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kift_core::session::{Error, Failure};
 use kift_core::wire::Code;
 
 use super::args::Output;
+use super::meter::Meter;
 use crate::client::{ClientError, DataStep};
 
 /// Standard output and standard error, as the user wants them.
@@ -188,79 +187,13 @@ impl Console {
     pub(super) fn meter(&self) -> Meter {
         let is_shown = self.watched && self.moves;
         let is_hidden = self.quiet || !is_shown || self.json || self.kept.is_some();
-        let bar = if is_hidden {
-            ProgressBar::hidden()
-        } else {
-            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr())
-                .with_style(style("{spinner} {binary_bytes}  {binary_bytes_per_sec}  {wide_msg}"))
-        };
-        Meter { bar, started: Instant::now() }
+        Meter::new(!is_hidden)
     }
-}
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
 /// A name without control characters, which could move the cursor or worse.
 pub(super) fn printable(name: &str) -> String {
     name.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
-}
-
-/// Progress of a whole command.
-#[derive(Debug, Clone)]
-pub(super) struct Meter {
-    bar: ProgressBar,
-    started: Instant,
-}
-
-impl Meter {
-    /// `n` more bytes went.
-    pub(super) fn add(&self, n: u64) {
-        self.bar.inc(n);
-    }
-
-    /// `n` more bytes are to go. Without a number, nobody knows how many.
-    pub(super) fn expect(&self, n: Option<u64>) {
-        let Some(n) = n else { return };
-        if self.bar.length().is_some() {
-            self.bar.inc_length(n);
-        } else {
-            self.bar.set_length(n);
-            self.bar.set_style(style(
-                "{bar:20} {percent:>3} %  {binary_bytes} of {binary_total_bytes}  \
-                 {binary_bytes_per_sec}  {eta} left  {wide_msg}",
-            ));
-        }
-    }
-
-    /// `n` of the expected bytes need not go.
-    pub(super) fn unexpect(&self, n: u64) {
-        self.bar.dec_length(n);
-    }
-
-    /// What is under way now.
-    pub(super) fn show(&self, name: &str) {
-        self.bar.set_message(printable(name));
-    }
-
-    /// Runs `print` while the bar is out of the way.
-    pub(super) fn aside(&self, print: impl FnOnce()) {
-        self.bar.suspend(print);
-    }
-
-    /// Bytes that went, bytes in all where that is known, and bytes a second.
-    pub(super) fn so_far(&self) -> (u64, Option<u64>, u64) {
-        let (went, seconds) = (self.bar.position(), self.started.elapsed().as_secs_f64());
-        let rate = if seconds > 0.0 { (went as f64 / seconds) as u64 } else { 0 };
-        (went, self.bar.length(), rate)
-    }
-
-    /// Takes the bar away, and says how long it took.
-    pub(super) fn finish(&self) -> Duration {
-        self.bar.finish_and_clear();
-        self.started.elapsed()
-    }
 }
 
 /// A failure or the end of a session, `said` by somebody, with what the user can do about it in the

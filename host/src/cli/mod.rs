@@ -10,6 +10,7 @@ mod key;
 mod manage;
 mod manage_server;
 mod menu;
+mod meter;
 mod named;
 mod offer;
 mod pages;

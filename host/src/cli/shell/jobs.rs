@@ -9,8 +9,9 @@ use anyhow::{Result, anyhow, bail};
 use indicatif::HumanBytes;
 
 use crate::cli::Verdict;
-use crate::cli::console::{Console, Meter};
+use crate::cli::console::Console;
 use crate::cli::manage::failed;
+use crate::cli::meter::Meter;
 use crate::cli::transfer::{Choices, Mover};
 use crate::client::{ClientError, Invitation};
 use crate::net::TICK;

@@ -7,7 +7,8 @@ use indicatif::{HumanBytes, HumanDuration};
 use serde_json::json;
 
 use crate::cli::Verdict;
-use crate::cli::console::{Console, Meter};
+use crate::cli::console::Console;
+use crate::cli::meter::Meter;
 
 /// What was moved, what was not, and why.
 #[derive(Debug)]

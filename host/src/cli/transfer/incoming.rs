@@ -11,7 +11,7 @@ use super::Skip;
 use super::account::Account;
 use super::mover::{Job, Mover};
 use super::outgoing::digest_of;
-use crate::cli::console::Meter;
+use crate::cli::meter::Meter;
 use crate::client::{ClientError, Crew, FileSink, Pipe, Sink, timestamp};
 use crate::remote::join;
 

@@ -14,7 +14,8 @@ use serde_json::json;
 use super::Choices;
 use super::account::Account;
 use crate::cli::Verdict;
-use crate::cli::console::{Console, Meter, advice, advised};
+use crate::cli::console::{Console, advice, advised};
+use crate::cli::meter::Meter;
 use crate::client::{Client, ClientError, Crew, Done, Moved};
 
 /// The entries of a remote directory.
