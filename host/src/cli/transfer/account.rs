@@ -89,7 +89,9 @@ impl<'a> Account<'a> {
 
     /// What would be done: a dry run's only result.
     pub(super) fn would(&self, line: fmt::Arguments<'_>) {
-        self.meter.aside(|| self.console.result(line));
+        // There are names in it, and a server chooses those that it has.
+        let line = self.console.name(&line.to_string());
+        self.meter.aside(|| self.console.result(format_args!("{line}")));
     }
 
     /// Something that the user need not know.
