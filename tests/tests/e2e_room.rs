@@ -123,6 +123,52 @@ fn a_full_disk_here_is_told_and_nothing_is_left_behind() {
     );
 }
 
+/// Fetches by `args`, which name the current directory, on a file system of four megabytes or with files
+/// of at most four. Standard output has what is there in the end.
+fn fetched_with_little_room(is_disk_small: bool, args: &[&str]) -> Ended {
+    let place = place();
+    let there = place.path().to_str().unwrap();
+    let limit = if is_disk_small {
+        format!("mount -t tmpfs -o size=4m tmpfs {there}")
+    } else {
+        // In blocks of 512 bytes.
+        "ulimit -f 8192".to_owned()
+    };
+    let script = format!(
+        "{limit}; cd {there}; code=0; \"$@\" || code=$?; find . -type f | sort; exit $code"
+    );
+    let mut get = Command::new("unshare");
+    get.args(&mounting(&script)[1..]).arg("sh").arg(program()).args(args);
+    Running::start(get).end()
+}
+
+/// A tree with a file that does not fit, in the middle of others. One that goes in runs is among them
+/// where there are data links.
+#[test]
+fn a_tree_for_which_there_is_no_room_here_comes_as_far_as_it_fits() {
+    if !may_mount("a_tree_for_which_there_is_no_room_here_comes_as_far_as_it_fits") {
+        return;
+    }
+    let server = Server::new();
+    fs::create_dir_all(server.file("tree/sub")).unwrap();
+    for (path, len) in [("a", 1000), ("b-large", 20 << 20), ("c", 1 << 20), ("sub/d", 2000)] {
+        fs::write(server.file("tree").join(path), random(len, 1)).unwrap();
+    }
+    let tree = server.at("tree");
+    for (is_disk_small, reason) in [(true, "No space left on device"), (false, "File too large")] {
+        for (args, top) in [
+            (&["get", "-r", &tree, "."][..], "./tree"),
+            (&["get", "-r", "--links", "2", &tree, "."], "./tree"),
+            (&["sync", "--delete", &tree, "."], "."),
+        ] {
+            let got = fetched_with_little_room(is_disk_small, &[args, &["--plain"]].concat());
+            got.fails(&["tree/b-large: cannot write", reason]);
+            let expected = ["a", "c", "sub/d"].map(|path| format!("{top}/{path}\n")).concat();
+            assert_eq!(String::from_utf8_lossy(&got.stdout), expected, "{args:?}: {got:?}");
+        }
+    }
+}
+
 #[test]
 fn what_the_server_may_not_do_is_refused() {
     if !is_root("what_the_server_may_not_do_is_refused") {
