@@ -105,7 +105,7 @@ settings! {
     /// Serve files that have more than one hard link.
     allow_hardlinks: bool = false;
     /// Further directories, each at a port of its own, for the same users. As tables they are written
-    /// [[root]]. Each may have port_file, read_only and allow_hardlinks, too.
+    /// `[[root]]`. Each may have port_file, read_only and allow_hardlinks, too.
     root: Vec<Further> = vec![Further::example()];
     /// How the log is written: text or json.
     log_format: LogFormat = LogFormat::Text;
