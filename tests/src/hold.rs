@@ -60,7 +60,13 @@ impl Hold {
     /// Where it does not come.
     #[track_caller]
     pub fn wait(&self) {
-        wait_until("the line is held", || self.line.is_held.load(Ordering::Relaxed));
+        wait_until("the line is held", || self.is_held());
+    }
+
+    /// Whether that record has come.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.line.is_held.load(Ordering::Relaxed)
     }
 
     /// What was held is lost, and the line with it.
@@ -72,5 +78,6 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         self.lose();
+        self.proxy.close();
     }
 }

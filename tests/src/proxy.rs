@@ -113,13 +113,18 @@ impl Proxy {
         format!("127.0.0.1:{}/{path}", self.port)
     }
 
+    /// Takes no more connections.
+    pub fn close(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
     /// Takes no more connections, and tells what was seen.
     ///
     /// # Panics
     /// Where it saw no records.
     #[must_use]
     pub fn end(self) -> Seen {
-        self.stop.store(true, Ordering::Relaxed);
+        self.close();
         self.thread.join().expect("records")
     }
 }

@@ -241,6 +241,12 @@ fn whole(dir: &Path) -> usize {
     below.sum()
 }
 
+/// Whether a file has come below `dir`.
+fn has_some(dir: &Path) -> bool {
+    let is_some = |name: &String| name.parse::<u64>().is_ok() || has_some(&dir.join(name));
+    dir.is_dir() && names(dir).iter().any(is_some)
+}
+
 #[test]
 fn in_the_middle_of_a_tree() {
     let stage = Stage::new();
@@ -260,11 +266,13 @@ fn in_the_middle_of_a_tree() {
         };
         let terminal = stage.person(&[command, &["--plain"], &operands].concat());
         hold.wait();
+        let target = if from == From::Client { &new } else { &there };
+        wait_until("some have come", || has_some(target));
         let screen = terminal.interrupt();
         assert!(screen.contains("were under way and are not known to be"), "{screen}");
         drop(hold);
         wait_until("the server drops it", || stage.server.partials().is_empty());
-        let moved = whole(if from == From::Client { &new } else { &there });
+        let moved = whole(target);
         assert!((1..50).contains(&moved), "{moved} files were moved before");
         for dir in [&new, &there] {
             fs::remove_dir_all(dir).unwrap();
