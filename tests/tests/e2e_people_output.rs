@@ -46,6 +46,12 @@ fn a_reader_of_results_goes_away() {
         let ended = ls.end();
         assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
     }
+    for args in [&["man", "put"][..], &["completions", "zsh"]] {
+        let (pages, stdout) = Running::piping(command(args));
+        drop(stdout);
+        let ended = pages.end();
+        assert!(ended.status.success() && ended.stderr.is_empty(), "{ended:?}");
+    }
 }
 
 #[test]

@@ -191,6 +191,17 @@ fn the_prompt_stays_free_while_files_go_in_the_background() {
 }
 
 #[test]
+fn what_is_typed_ahead_is_done_in_its_turn() {
+    let (server, here) = (Server::new(), place());
+    fs::write(here.path().join("notes"), "notes").unwrap();
+    let mut shell = person(&server, here.path());
+    shell.press("mkdir one\nupload notes\nmkdir two\nlogout\n");
+    let (status, screen) = shell.end();
+    assert!(status.success(), "{screen}");
+    assert_eq!(server.names(), ["notes", "one", "two"]);
+}
+
+#[test]
 fn a_script_waits_for_what_it_left_in_the_background() {
     let (server, here) = (Server::new(), place());
     let data = random(3_000_000, 1);

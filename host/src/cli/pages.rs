@@ -14,8 +14,7 @@ use super::args::{self, Args};
 pub(super) fn completions(args: &args::Completions) -> Result<Verdict> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut Args::command(), "kift", &mut text);
-    io::stdout().write_all(&text).context("cannot write the completions")?;
-    Ok(Verdict::AllDone)
+    print(&text)
 }
 
 /// Prints a page of the manual, or writes all of them.
@@ -32,8 +31,17 @@ pub(super) fn man(args: &args::Man) -> Result<Verdict> {
     let page = Man::new(find(kift, &args.command)?);
     let mut text = Vec::new();
     page.render(&mut text).context("cannot make the page")?;
-    io::stdout().write_all(&text).context("cannot write the page")?;
-    Ok(Verdict::AllDone)
+    print(&text)
+}
+
+fn print(text: &[u8]) -> Result<Verdict> {
+    match io::stdout().write_all(text) {
+        // A reader that went away has what it wanted.
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(Verdict::AllDone),
+    }
 }
 
 /// The command that is named so.
