@@ -3,14 +3,16 @@
 //!
 //! `cargo bench -p kift` prints the rate of each, its ratio to the bare copy of the same round, and
 //! the processor time of both ends; at the end the medians of these, and the ratio of the fastest
-//! copies, which says more where the machine is not quiet. The bare copy is what a program without any protocol does:
-//! file to socket and socket to file through a buffer of 256 KiB, a process each. scp, where an
-//! OpenSSH server is installed, has a server of its own here, and AES-256-GCM, its quickest cipher.
+//! copies, which says more where the machine is not quiet. The bare copy is what a program without any
+//! protocol does: file to socket and socket to file through a buffer of 256 KiB, a process each. scp,
+//! where an OpenSSH server is installed, has a server of its own here, and AES-256-GCM, its quickest
+//! cipher.
 //! Files are in memory (`/dev/shm`) where there is such a place, so that the disk is not what is
-//! measured.
+//! measured. At the end, how soon listings are answered while such a file moves.
 //!
 //! `KIFT_BENCH_MIB` sets the size (1024), `KIFT_BENCH_ROUNDS` the number of rounds (5).
 
+mod answers;
 mod peers;
 
 use std::fs::{self, File};
@@ -34,12 +36,12 @@ fn main() -> io::Result<()> {
     fill(&file, mib)?;
     println!("{mib} MiB, {rounds} rounds, files in {}", memory().display());
 
-    let mut peers: Vec<Box<dyn Peer>> = vec![
-        Box::new(Kift::start("sealed", &[], place.path(), &file)?),
-        Box::new(Kift::start("plain", &["--plain"], place.path(), &file)?),
-    ];
-    match Scp::start()? {
-        Some(scp) => peers.push(Box::new(scp)),
+    let sealed = Kift::start("sealed", &[], place.path(), &file)?;
+    let plain = Kift::start("plain", &["--plain"], place.path(), &file)?;
+    let scp = Scp::start()?;
+    let mut peers: Vec<&dyn Peer> = vec![&sealed, &plain];
+    match &scp {
+        Some(scp) => peers.push(scp),
         None => println!("scp is left out: there is no /usr/sbin/sshd"),
     }
     let copy = place.path().join("copy");
@@ -53,10 +55,10 @@ fn main() -> io::Result<()> {
         // Each makes one new file, and it goes before the next begins: memory that was used a
         // moment ago is much faster than memory that was not.
         let mut measured = vec![measure(&Bare, &copy, mib, || Bare.put(&file, &copy))?];
-        for peer in &mut peers {
+        for &peer in &peers {
             let stored = peer.stored().unwrap_or_else(|| copy.clone());
-            measured.push(measure(peer.as_ref(), &stored, mib, || peer.put(&file, &copy))?);
-            measured.push(measure(peer.as_ref(), &copy, mib, || peer.get(&file, &copy))?);
+            measured.push(measure(peer, &stored, mib, || peer.put(&file, &copy))?);
+            measured.push(measure(peer, &copy, mib, || peer.get(&file, &copy))?);
         }
         let bare = measured[0];
         for (series, measured) in series.iter_mut().zip(measured) {
@@ -83,7 +85,7 @@ fn main() -> io::Result<()> {
             median(&mut series.cpu),
         );
     }
-    Ok(())
+    answers::show(&sealed, &file, place.path())
 }
 
 /// What one way to copy the file came to, round by round.

@@ -134,7 +134,13 @@ impl Kift {
         Err(io::Error::other("the server did not start"))
     }
 
-    fn command(&self, command: &str) -> Command {
+    /// Where its server is.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// `kift` as a client that its server knows.
+    pub(crate) fn command(&self, command: &str) -> Command {
         let mut kift = Command::new(KIFT);
         kift.arg(command).args(self.args).env("KIFT_STATE", &self.state);
         kift
