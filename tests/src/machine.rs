@@ -84,12 +84,22 @@ pub fn is_root(test: &str) -> bool {
 /// A command line of `kift`.
 pub fn command<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(program());
-    command.args(args).env_remove("KIFT_LOG").env_remove("RUST_LOG");
+    command.args(args);
+    make_own(&mut command);
+    command
+}
+
+/// Lets a command see nothing of the environment of whoever runs the tests that would change what it
+/// does.
+pub(crate) fn make_own(command: &mut Command) {
+    // What says how much is logged, and whether in colour.
+    for name in ["KIFT_LOG", "RUST_LOG", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
+        command.env_remove(name);
+    }
     // Nobody's keys are touched by a test that forgot to say whose it uses.
     command.env("KIFT_STATE", "/dev/null/kift");
     // Nor is anybody's configuration read.
     command.env("KIFT_CONFIG", "");
-    command
 }
 
 /// Runs `kift` to its end, without input.

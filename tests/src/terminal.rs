@@ -16,7 +16,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-use crate::machine::{Signal, end_now, program, wait_for, wait_until};
+use crate::machine::{Signal, end_now, make_own, program, wait_for, wait_until};
 
 /// More than anything needs that is shown here.
 const ROWS: u16 = 500;
@@ -94,16 +94,14 @@ impl Terminal {
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let slave = || open(&path, flags, Mode::empty()).expect("its other end");
         // Passwords are asked for at the controlling terminal.
-        let child = Command::new("setsid")
+        let mut command = Command::new("setsid");
+        make_own(&mut command);
+        let child = command
             .args(["--ctty", "--wait"])
             .arg(program())
             .args(args)
             .current_dir(here)
-            .env_remove("KIFT_LOG")
-            .env("KIFT_STATE", "/dev/null/kift")
-            .env("KIFT_CONFIG", "")
             .env("TERM", "xterm")
-            .env_remove("NO_COLOR")
             .envs(variables.iter().copied())
             .stdin(slave())
             .stdout(slave())

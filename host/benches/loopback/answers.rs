@@ -1,5 +1,6 @@
 //! How soon a session answers while a file moves in it: from a command at `kift shell` to what it shows.
 
+use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
@@ -14,7 +15,9 @@ const IDLE_LISTINGS: usize = 101;
 /// up and comes down.
 pub(crate) fn show(kift: &Kift, file: &Path, place: &Path) -> io::Result<()> {
     println!("listings of {} links    median ms  longest ms  listings", kift.name());
-    let mut shell = Shell::start(kift, place)?;
+    let here = place.join("session");
+    fs::create_dir(&here)?;
+    let mut shell = Shell::start(kift, &here)?;
     shell.ask("mkdir looked-at; mkdir looked-at/one")?;
     let mut took = Vec::new();
     for _ in 0..IDLE_LISTINGS {

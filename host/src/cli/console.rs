@@ -40,7 +40,7 @@ pub(super) struct Console {
 const ERROR: Style = AnsiColor::Red.on_default().bold();
 
 /// Whether colours are wanted on `stream`: not where it is no terminal or a dumb one, and not where
-/// the user says so by `NO_COLOR`.
+/// the user says so by `NO_COLOR`. Where `CI` is set, any terminal is taken to show them.
 pub(super) fn in_colour(stream: &impl RawStream) -> bool {
     AutoStream::choice(stream) != ColorChoice::Never
 }
