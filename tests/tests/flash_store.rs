@@ -443,6 +443,32 @@ fn a_bit_that_does_not_take_is_noticed() {
     assert!(get(&mut device, "a").unwrap() == data);
 }
 
+/// The same of the table: else an upload would be answered that nobody finds again.
+#[test]
+fn a_record_that_does_not_take_is_noticed() {
+    let mut device = device(6, Times::NONE);
+    put(&mut device, "a", &contents(100, 1)).unwrap();
+    let image = device.flash().image().to_vec();
+    // Where the next record goes: behind the last word of the table that is not blank.
+    let table = &image[2 * BLOCK_LEN..OVERHEAD * BLOCK_LEN];
+    let first = table.chunks(BLOCK_LEN).position(|page| page[8..].iter().any(|byte| *byte != 0xff));
+    let page = (2 + first.unwrap()) * BLOCK_LEN;
+    let used = image[page..page + BLOCK_LEN - 8].iter().rposition(|byte| *byte != 0xff).unwrap();
+    for bit in 0..8 * 80 {
+        let _case = Case(bit);
+        let mut image = image.clone();
+        image[page + used + 1 + bit / 8] &= !(1 << (bit % 8));
+        let mut device = Device::mount(Nor::from_image(&image, Times::NONE)).unwrap();
+        for name in ["b", "c"] {
+            let data = contents(200, 2);
+            if put(&mut device, name, &data).is_ok() {
+                assert!(get(&mut device, name) == Ok(data), "{name} is lost");
+            }
+        }
+        assert!(get(&mut device, "a") == Ok(contents(100, 1)));
+    }
+}
+
 #[test]
 fn all_blocks_of_data_wear_alike() {
     let mut device = device(30, Times::NONE);
@@ -464,6 +490,22 @@ fn all_blocks_of_data_wear_alike() {
     let changing = &data[10..];
     let mean = changing.iter().sum::<u32>() / changing.len() as u32;
     assert!(*changing.last().unwrap() <= 2 * mean, "{changing:?}, {mean} in the mean");
+}
+
+/// A journal may say anything: only what is a page of the table is erased at the mount.
+#[test]
+fn data_are_not_erased_for_the_table() {
+    let mut device = device(6, Times::NONE);
+    put(&mut device, "a", &contents(6 * BLOCK_LEN, 1)).unwrap();
+    let image = device.flash().image().to_vec();
+    for page in 8..8 + 6 {
+        let mut image = image.clone();
+        let announced = [u16::to_le_bytes(page), u16::to_le_bytes(!page)].concat();
+        let sum = kift_core::crc32c(&announced).to_le_bytes();
+        image[100 * 8..101 * 8].copy_from_slice(&[&announced[..], &sum].concat());
+        let mut device = Device::mount(Nor::from_image(&image, Times::NONE)).unwrap();
+        assert!(get(&mut device, "a") == Ok(contents(6 * BLOCK_LEN, 1)), "page {page}");
+    }
 }
 
 /// No image makes the store panic or go on for ever, whatever it makes of it.

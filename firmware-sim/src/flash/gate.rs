@@ -3,11 +3,11 @@
 use core::future::pending;
 use core::task::{Poll, ready};
 
-use embedded_storage::nor_flash::ErrorType;
+use embedded_storage::nor_flash::{ErrorType, NorFlashError, NorFlashErrorKind};
 use embedded_storage_async::nor_flash::{MultiwriteNorFlash, NorFlash, ReadNorFlash};
 
 use super::journal::{Entry, Journal, Unfinished};
-use super::{DATA_BLOCK, Flash, JOURNAL_BLOCKS, MountError};
+use super::{DATA_BLOCK, Flash, JOURNAL_BLOCKS, MountError, data};
 
 /// The flash, the erase that goes on, and the journal.
 #[derive(Debug)]
@@ -173,16 +173,34 @@ pub(super) const fn data_offset<F: Flash>(block: u16) -> u32 {
     offset_of::<F>(DATA_BLOCK.saturating_add(block as u32))
 }
 
+/// Why the table could not be read or written.
+#[derive(Debug)]
+pub(super) enum Failed<E> {
+    /// The flash says so.
+    Flash(E),
+    /// What was written is not what is there.
+    Different,
+}
+
+impl<E: NorFlashError> NorFlashError for Failed<E> {
+    fn kind(&self) -> NorFlashErrorKind {
+        match self {
+            Self::Flash(error) => error.kind(),
+            Self::Different => NorFlashErrorKind::Other,
+        }
+    }
+}
+
 impl<F: Flash> ErrorType for Gate<F> {
-    type Error = F::Error;
+    type Error = Failed<F::Error>;
 }
 
 /// As the table sees it.
 impl<F: Flash> ReadNorFlash for Gate<F> {
     const READ_SIZE: usize = F::READ_SIZE;
 
-    async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), F::Error> {
-        self.flash.read(offset, bytes)
+    async fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Self::Error> {
+        self.flash.read(offset, bytes).map_err(Failed::Flash)
     }
 
     fn capacity(&self) -> usize {
@@ -201,9 +219,9 @@ impl<F: Flash> NorFlash for Gate<F> {
     /// written is still there, and its caches know that they may be wrong. Only of a repair it does
     /// not: dropped in the middle it begins again with the same erase. So an operation is dropped
     /// for a few erases, and then they are waited for.
-    async fn erase(&mut self, from: u32, _to: u32) -> Result<(), F::Error> {
+    async fn erase(&mut self, from: u32, _to: u32) -> Result<(), Self::Error> {
         match self.begin_page_erase(from) {
-            Poll::Ready(result) => return result,
+            Poll::Ready(result) => return result.map_err(Failed::Flash),
             Poll::Pending => {}
         }
         if let Some(left) = self.drops_left.checked_sub(1) {
@@ -212,14 +230,20 @@ impl<F: Flash> NorFlash for Gate<F> {
         }
         loop {
             match self.settle() {
-                Poll::Ready(result) => return result,
+                Poll::Ready(result) => return result.map_err(Failed::Flash),
                 Poll::Pending => core::hint::spin_loop(),
             }
         }
     }
 
-    async fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), F::Error> {
-        self.flash.write(offset, bytes)
+    /// Reads back what it has written: where a bit did not become what it should, the table would
+    /// take an item for stored that is none.
+    async fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Self::Error> {
+        match data::program(&mut self.flash, offset, bytes) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Failed::Different),
+            Err(error) => Err(Failed::Flash(error)),
+        }
     }
 }
 

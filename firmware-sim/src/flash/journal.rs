@@ -20,7 +20,7 @@
 use embedded_storage::nor_flash::NorFlash;
 use kift_core::crc32c;
 
-use super::JOURNAL_BLOCKS;
+use super::{JOURNAL_BLOCKS, TABLE_BLOCKS};
 
 const ENTRY_LEN: usize = 8;
 
@@ -166,10 +166,12 @@ fn read<F: NorFlash>(flash: &mut F, entry: Entry) -> Result<Found, F::Error> {
     let [a, b, ..] = bytes;
     let page = u16::from_le_bytes([a, b]);
     let what = if page == FORMAT { Unfinished::Format } else { Unfinished::Page(page) };
+    // What is no page of the table is data, and not erased whoever announced it.
+    let is_ours = page == FORMAT || u32::from(page) < TABLE_BLOCKS;
     Ok(match bytes {
         [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff] => Found::Blank,
         [0, 0, 0, 0, 0, 0, 0, 0] => Found::Struck,
-        _ if bytes == encode(what) => Found::Announced(what),
+        _ if is_ours && bytes == encode(what) => Found::Announced(what),
         _ => Found::Garbage,
     })
 }

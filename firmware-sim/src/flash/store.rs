@@ -137,7 +137,8 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
         }
     }
 
-    /// Finds the files of a flash, finishes what a power cut left unfinished, and counts the boot.
+    /// Finds the files of a flash, finishes what a power cut left unfinished, and counts the boot, if
+    /// the flash takes that.
     ///
     /// # Errors
     /// [`MountError`]; nothing is changed on a flash that holds no store of this version.
@@ -178,7 +179,10 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
         };
         store.finish_renames()?;
         store.find_blocks()?;
-        wait(|| store.table.set_volume(Volume { version: VERSION, boots }))?;
+        if wait(|| store.table.set_volume(Volume { version: VERSION, boots })).is_err() {
+            // A flash that takes no more, which every change will be told, may be read all the same.
+            wait(|| store.table.each(|_, _| {}))?;
+        }
         Ok(store)
     }
 
