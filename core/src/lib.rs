@@ -46,6 +46,7 @@ pub mod time;
 mod transfer;
 pub mod wire;
 
+pub use transfer::Hasher;
 #[cfg(feature = "host")]
 pub use transfer::Tree;
 

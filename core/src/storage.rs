@@ -15,6 +15,8 @@
 use core::fmt;
 use core::task::Poll;
 
+#[cfg(feature = "host")]
+use crate::Tree;
 use crate::secure::Peer;
 use crate::session::Event;
 use crate::wire::{Code, Digest, Entry, Meta, Password, Path, Put, Space};
@@ -40,6 +42,34 @@ impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "#{}", self.0)
     }
+}
+
+/// Where an upload begins: one that does not ask, at its first chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// At its first chunk.
+    Fresh,
+    /// Behind so many chunks of an earlier attempt with the same transfer id: these are durable.
+    Resumed(u32),
+    /// Nowhere: an earlier attempt with the same transfer id was stored.
+    Stored {
+        /// Its bytes.
+        size: u64,
+        /// Its BLAKE3.
+        root: Digest,
+        /// What [`commit`](Files::commit) gave.
+        suffix: u32,
+    },
+}
+
+/// What the application says in a text, one JSON object a line.
+#[cfg(feature = "host")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Text {
+    /// What it is doing.
+    Status,
+    /// The uploads of the peer that were interrupted and can go on.
+    Partials,
 }
 
 /// The contents of files, read and written in order.
@@ -72,6 +102,26 @@ pub trait Files {
     /// not offered again; there may be nothing else.
     fn abort(&mut self, request: RequestId);
 
+    /// The session ended while this file was written. What is durable of it may be kept, for an
+    /// attempt that goes on from there; whoever does not say otherwise keeps nothing.
+    fn suspend(&mut self, request: RequestId) {
+        self.abort(request);
+    }
+
+    /// Chunks, from the file's first, that a power cut would leave. They are told to the sender, so
+    /// they must be on stable storage, with what is needed to go on behind them.
+    fn durable(&mut self, request: RequestId) -> u32 {
+        let _ = request;
+        0
+    }
+
+    /// Whole MiB of the file were written, and have these values: a checkpoint may be made here.
+    /// Whoever goes on from it by [`tree`](Store::tree) need not read them again.
+    #[cfg(feature = "host")]
+    fn mark(&mut self, request: RequestId, tree: &Tree) {
+        let _ = (request, tree);
+    }
+
     /// Whether the peer of a sealed link is welcome. Nothing else is asked of the port before this,
     /// and a dialler has not yet said who it is. It may be pending for as long as it takes to ask a
     /// person; the peer's own deadline goes on. Whoever does not say otherwise admits nobody.
@@ -91,11 +141,21 @@ pub trait Files {
 
 /// Everything a responder serves.
 pub trait Store: Files {
-    /// Opens an upload. Whether the name is taken is checked here, and decided at `commit`.
+    /// Opens an upload. Whether the name is taken is checked here, and decided at `commit`. An
+    /// attempt with the same transfer id that is open elsewhere gets nothing more written. Where it
+    /// is [`Begun::Resumed`], [`read`](Files::read) gives the chunks that are there, until `write`.
     ///
     /// # Errors
     /// The reason of the refusal.
-    fn begin(&mut self, request: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<()>;
+    fn begin(&mut self, request: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<Begun>;
+
+    /// The values of the MiB that such an upload goes on behind, if they were kept: two or more, and
+    /// as many as were said. Otherwise they are read again.
+    #[cfg(feature = "host")]
+    fn tree(&mut self, request: RequestId) -> Option<Tree> {
+        let _ = request;
+        None
+    }
 
     /// Opens a regular file as the source of [`read`](Files::read).
     ///
@@ -171,14 +231,24 @@ pub trait Store: Files {
         Poll::Ready(Err(Code::Unsupported))
     }
 
-    /// Opens, as the source of [`read`](Files::read), a text that says what the application is
-    /// doing. Its size is that of [`Meta`] and does not change any more.
+    /// Opens a text as the source of [`read`](Files::read). Its size is that of [`Meta`] and does not
+    /// change any more.
     ///
     /// # Errors
     /// The reason of the refusal.
     #[cfg(feature = "host")]
-    fn open_status(&mut self, request: RequestId) -> Outcome<Meta> {
-        let _ = request;
+    fn open_text(&mut self, request: RequestId, text: Text) -> Outcome<Meta> {
+        let _ = (request, text);
+        Poll::Ready(Err(Code::Unsupported))
+    }
+
+    /// Forgets what is left of an upload that was interrupted.
+    ///
+    /// # Errors
+    /// The reason of the refusal.
+    #[cfg(feature = "host")]
+    fn discard(&mut self, request: RequestId, transfer: TransferId) -> Outcome<()> {
+        let _ = (request, transfer);
         Poll::Ready(Err(Code::Unsupported))
     }
 

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant as Clock};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use embedded_nal::{TcpClientStack as _, TcpFullStack as _};
-use kift::client::{Client, Expect, Link, Sink, Upload};
+use kift::client::{Client, Expect, Link, Sink, Upload, new_transfer_id};
 use kift::net::since;
 use kift::secure::SystemRandom;
 use kift_core::secure::{PublicKey, SecretKey};
@@ -318,6 +318,7 @@ fn kift_peer(file: &[u8], gets: usize, link: Link) -> Result<[f64; 2]> {
     let begun = Clock::now();
     client.put(Upload {
         path: "file",
+        transfer: new_transfer_id(),
         size: Some(file.len() as u64),
         modified: None,
         conflict: Conflict::Refuse,

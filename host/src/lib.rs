@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | [`net`] | sockets as byte streams for the core's driver |
 //! | [`secure`] | what a host brings to sealed links: ciphers, randomness |
+//! | `background`, `record`, `checkpoints` | what is slow, what survives a power cut, and when |
 //! | [`state`] | the files in which a machine remembers its key and whom it knows |
 //! | [`access`] | the users of a server: who they are, and what each may do |
 //! | [`trust`] | the servers that a client has met |
@@ -13,15 +14,20 @@
 //! | [`offer`] | a few files for whoever may have them, and what became of each |
 //! | [`server`] | a thread a session, and a guard between each and the store |
 //! | [`client`] | requests, with files of this machine at their other side |
+//! | [`journal`] | the uploads that were begun here, to go on with |
 //! | [`remote`] | `user@host:port/path` |
 //! | [`cli`] | the `kift` command |
 
 pub mod access;
+mod background;
+mod checkpoints;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod journal;
 pub mod net;
 pub mod offer;
+mod record;
 pub mod remote;
 pub mod sandbox;
 pub mod secure;

@@ -7,7 +7,7 @@ use kift_core::secure::Peer;
 use kift_core::session::{Event, Failure, Reply};
 use kift_core::storage::{Files, Outcome, RequestId};
 use kift_core::wire::{
-    Ask, Code, Conflict, Digest, Hello, Meta, Password, Put, Request, Run, RunLen, Ticket,
+    Ask, CHUNK, Code, Conflict, Digest, Hello, Meta, Password, Put, Request, Run, RunLen, Ticket,
     Timestamp, TransferId,
 };
 
@@ -53,6 +53,13 @@ pub enum Job {
         /// So many chunks.
         count: Option<u32>,
     },
+    /// The rest of a download.
+    Resume {
+        /// Of what.
+        path: String,
+        /// What is there, in whole chunks.
+        have: Vec<u8>,
+    },
     /// A listing.
     List {
         /// Of what.
@@ -92,6 +99,10 @@ pub enum Job {
     Goodbye,
     /// Asks what the responder is doing.
     Status,
+    /// Asks which uploads were interrupted.
+    Partials,
+    /// Asks for what is left of the upload to be forgotten.
+    Discard,
     /// Asks the responder's application to end.
     Shutdown,
     /// Asks for a ticket.
@@ -244,6 +255,11 @@ impl Job {
                 ask: *ask,
             }),
             Self::Get { path, first, count } => Request::Get { path, first: *first, count: *count },
+            Self::Resume { path, have } => Request::Resume {
+                path,
+                first: (have.len() / CHUNK) as u32,
+                root: Digest(*blake3::hash(have).as_bytes()),
+            },
             Self::List { path, after } => Request::List { path, after },
             Self::Stat { path, digest } => Request::Stat { path, digest: *digest },
             Self::Delete { path } => Request::Delete { path },
@@ -252,6 +268,8 @@ impl Job {
             Self::Space => Request::Space,
             Self::Goodbye => Request::Goodbye,
             Self::Status => Request::Status,
+            Self::Partials => Request::Partials,
+            Self::Discard => Request::Discard { transfer: TRANSFER },
             Self::Shutdown => Request::Shutdown,
             Self::Ticket => Request::Ticket,
             Self::Attach(ticket) => Request::Attach { ticket: *ticket },
@@ -289,6 +307,14 @@ pub struct App {
     pub runs: BTreeMap<RequestId, Run>,
     /// Downloads under way.
     pub partial: BTreeMap<RequestId, Vec<u8>>,
+    /// What there was of downloads before.
+    pub had: BTreeMap<RequestId, Vec<u8>>,
+    /// Downloads of which the session left this.
+    pub left: BTreeMap<RequestId, Vec<u8>>,
+    /// Chunks of uploads that did not have to be sent again.
+    pub resumed: BTreeMap<RequestId, u32>,
+    /// Bytes that were read of sources to be sent.
+    pub sent: u64,
     /// Downloads that were committed.
     pub got: BTreeMap<RequestId, Vec<u8>>,
     /// Downloads that were aborted.
@@ -326,6 +352,10 @@ impl Default for App {
             sources: BTreeMap::new(),
             runs: BTreeMap::new(),
             partial: BTreeMap::new(),
+            had: BTreeMap::new(),
+            left: BTreeMap::new(),
+            resumed: BTreeMap::new(),
+            sent: 0,
             got: BTreeMap::new(),
             aborted: Vec::new(),
             entries: BTreeMap::new(),
@@ -355,6 +385,9 @@ impl App {
             Job::GetRun { run } => {
                 self.runs.insert(id, *run);
             }
+            Job::Resume { have, .. } => {
+                self.had.insert(id, have.clone());
+            }
             _ => {}
         }
     }
@@ -382,6 +415,7 @@ impl Files for App {
         let rest = data.get(at as usize..).unwrap_or(&[]);
         let n = rest.len().min(buf.len());
         buf[..n].copy_from_slice(&rest[..n]);
+        self.sent += n as u64;
         Poll::Ready(Ok(n))
     }
 
@@ -391,8 +425,10 @@ impl Files for App {
         }
         let (size, _) = self.sending.get(&request).expect("told that it begins");
         let partial = self.partial.get_mut(&request).expect("begun");
-        assert!((partial.len() + data.len()) as u64 <= *size, "more than was promised");
+        let had = self.had.get(&request).map_or(0, Vec::len);
+        assert!((partial.len() - had + data.len()) as u64 <= *size, "more than was promised");
         assert!(partial.is_empty() || at.is_multiple_of(1024));
+        assert!(had == 0 || at == partial.len() as u64, "a gap");
         self.writes += 1;
         if let Some((nth, code)) = self.fail_write
             && nth + 1 == self.writes
@@ -427,6 +463,13 @@ impl Files for App {
         self.aborted.push(request);
     }
 
+    fn suspend(&mut self, request: RequestId) {
+        self.busy.forget();
+        let mut data = self.partial.remove(&request).expect("begun and not over");
+        data.truncate(data.len() / CHUNK * CHUNK);
+        self.left.insert(request, data);
+    }
+
     fn admit(&mut self, peer: &Peer) -> Outcome<()> {
         if self.considers {
             return Poll::Pending;
@@ -444,11 +487,17 @@ impl Files for App {
             }
             Event::Sending { request, size, file_size, .. } => {
                 assert!(self.sending.insert(request, (size, file_size)).is_none());
-                assert!(self.partial.insert(request, Vec::new()).is_none());
+                let had = self.had.get(&request).cloned().unwrap_or_default();
+                assert!(self.partial.insert(request, had).is_none());
                 assert!(self.partial.len() == 1, "two downloads at a time");
             }
             Event::Progress { request, received, durable } => {
                 self.progress.push((request, received, durable));
+            }
+            Event::Resumed { request, chunks } => {
+                assert!(self.resumed.insert(request, chunks).is_none());
+                // What was only compared is not sent.
+                self.sent -= u64::from(chunks) * CHUNK as u64;
             }
             Event::Working { request, done, total } => self.working.push((request, done, total)),
             Event::Done { request, result } => {

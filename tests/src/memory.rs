@@ -3,15 +3,15 @@
 mod faults;
 mod transfers;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::task::Poll;
 
 use kift_core::secure::Peer;
 use kift_core::session::Event;
-use kift_core::storage::{Files, Outcome, Page, RequestId, Store};
+use kift_core::storage::{Begun, Files, Outcome, Page, RequestId, Store, Text};
 use kift_core::wire::{
-    Code, Conflict, Digest, Entry, EntryKind, Meta, Password, Path, Put, Run, RunLen, Space,
-    Ticket, Timestamp, TransferId, suffixed,
+    Ask, CHUNK, Code, Conflict, Digest, Entry, EntryKind, Meta, Password, Path, Put, Run, RunLen,
+    Space, Ticket, Timestamp, TransferId, suffixed,
 };
 
 use crate::busy::Busy;
@@ -31,17 +31,48 @@ pub struct File {
 #[derive(Debug)]
 enum Open {
     Nothing,
-    Upload { id: RequestId, path: String, put: OwnedPut, data: Vec<u8>, writes: usize },
-    Run { id: RequestId, transfer: TransferId, run: Run, data: Vec<u8> },
-    Source { id: RequestId, path: String, data: Vec<u8>, at: Option<u64> },
-    Directory { id: RequestId, path: String, left: Vec<(String, Meta)>, told: usize, skipped: u64 },
+    Upload {
+        id: RequestId,
+        path: String,
+        put: OwnedPut,
+        data: Vec<u8>,
+        resumed: u64,
+        writes: usize,
+    },
+    Run {
+        id: RequestId,
+        transfer: TransferId,
+        run: Run,
+        data: Vec<u8>,
+    },
+    Source {
+        id: RequestId,
+        path: String,
+        data: Vec<u8>,
+        at: Option<u64>,
+    },
+    Directory {
+        id: RequestId,
+        path: String,
+        left: Vec<(String, Meta)>,
+        told: usize,
+        skipped: u64,
+    },
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct OwnedPut {
+    transfer: TransferId,
     size: Option<u64>,
     modified: Option<Timestamp>,
     conflict: Conflict,
+}
+
+/// What is kept of uploads beyond their sessions.
+#[derive(Debug, Clone, Default)]
+pub struct Kept {
+    rests: HashMap<TransferId, (String, OwnedPut, Vec<u8>)>,
+    stored: HashMap<TransferId, (u64, Digest, u32)>,
 }
 
 /// Files and directories in memory.
@@ -71,6 +102,8 @@ pub struct Memory {
     pub users: BTreeMap<String, String>,
     /// The users that tried, and whether they might.
     pub logins: Vec<(String, bool)>,
+    /// What is kept of uploads, where they can be gone on with.
+    pub kept: Option<Kept>,
     /// What it says that it is doing, where it says so.
     pub status: Option<String>,
     /// Whether it was asked to end, where that may be asked.
@@ -95,6 +128,7 @@ impl Default for Memory {
             considers: false,
             users: BTreeMap::new(),
             logins: Vec::new(),
+            kept: None,
             status: None,
             ending: None,
             transfers: None,
@@ -113,6 +147,13 @@ impl Memory {
     #[must_use]
     pub fn get(&self, path: &str) -> Option<&[u8]> {
         self.files.get(path).map(|file| file.data.as_slice())
+    }
+
+    /// Bytes that are kept of uploads that were interrupted.
+    #[must_use]
+    pub fn rest_len(&self) -> u64 {
+        let rests = self.kept.iter().flat_map(|kept| kept.rests.values());
+        rests.map(|(.., data)| data.len() as u64).sum()
     }
 
     /// Asserts that nothing is open or pending, and that every upload came to an end.
@@ -229,6 +270,12 @@ impl Files for Memory {
         if self.busy.is_pending(&format!("read {request} {at}")) {
             return Poll::Pending;
         }
+        if let Open::Upload { id, data, resumed, writes: 0, .. } = &self.open {
+            assert_eq!(*id, request);
+            assert!(at + buf.len() as u64 <= *resumed, "more than is there");
+            buf.copy_from_slice(&data[at as usize..][..buf.len()]);
+            return Poll::Ready(Ok(buf.len()));
+        }
         let Open::Source { id, path, data, at: expected } = &mut self.open else {
             panic!("read {request} without a source")
         };
@@ -257,7 +304,7 @@ impl Files for Memory {
             assert!(data.len() as u64 <= run.size, "more than was declared");
             return Poll::Ready(Ok(()));
         }
-        let Open::Upload { id, path, put, data, writes } = &mut self.open else {
+        let Open::Upload { id, path, put, data, writes, .. } = &mut self.open else {
             panic!("write {request} without an upload")
         };
         assert_eq!(*id, request);
@@ -297,7 +344,11 @@ impl Files for Memory {
         if let Some(&code) = self.faults.commit.get(&path) {
             return Poll::Ready(Err(code));
         }
-        Poll::Ready(self.store(&path, File { data, modified: put.modified }, put.conflict))
+        let stored = self.store(&path, File { data, modified: put.modified }, put.conflict);
+        if let (Some(kept), Ok(suffix)) = (&mut self.kept, stored) {
+            kept.stored.insert(put.transfer, (size, root, suffix));
+        }
+        Poll::Ready(stored)
     }
 
     fn abort(&mut self, request: RequestId) {
@@ -308,6 +359,27 @@ impl Files for Memory {
             self.open = Open::Nothing;
         }
         self.assert_free();
+    }
+
+    fn suspend(&mut self, request: RequestId) {
+        if let (Some(kept), Open::Upload { path, put, data, .. }) = (&mut self.kept, &self.open) {
+            let whole = data.len() / CHUNK * CHUNK;
+            if whole > 0 {
+                let rest = (path.clone(), put.clone(), data[..whole].to_vec());
+                kept.rests.insert(put.transfer, rest);
+            }
+        }
+        self.abort(request);
+    }
+
+    fn durable(&mut self, request: RequestId) -> u32 {
+        match (&self.kept, &self.open) {
+            (Some(_), Open::Upload { id, data, .. }) => {
+                assert_eq!(*id, request);
+                (data.len() / CHUNK) as u32
+            }
+            _ => 0,
+        }
     }
 
     fn admit(&mut self, peer: &Peer) -> Outcome<()> {
@@ -326,7 +398,7 @@ impl Files for Memory {
 }
 
 impl Store for Memory {
-    fn begin(&mut self, request: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<()> {
+    fn begin(&mut self, request: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<Begun> {
         self.assert_free();
         assert_eq!(path.as_str(), put.path);
         if self.busy.is_pending(&format!("begin {request} {path}")) {
@@ -336,12 +408,27 @@ impl Store for Memory {
         if let Some(&code) = self.faults.begin.get(&path) {
             return Poll::Ready(Err(code));
         }
-        let &Put { size, modified, conflict, .. } = put;
+        let &Put { transfer, size, modified, conflict, ask, .. } = put;
+        if let Some(&(size, root, suffix)) =
+            self.kept.as_ref().and_then(|kept| kept.stored.get(&transfer))
+        {
+            return Poll::Ready(Ok(Begun::Stored { size, root, suffix }));
+        }
         let checked = Path::new(&path).and_then(|path| self.check_place(path, conflict));
         Poll::Ready(checked.map(|()| {
             self.record.begun += 1;
-            let put = OwnedPut { size, modified, conflict };
-            self.open = Open::Upload { id: request, path, put, data: Vec::new(), writes: 0 };
+            let put = OwnedPut { transfer, size, modified, conflict };
+            let rest = self.kept.as_mut().and_then(|kept| kept.rests.remove(&transfer));
+            let data = match rest {
+                Some((of, as_put, data)) if ask != Ask::Now && of == path && as_put == put => data,
+                _ => Vec::new(),
+            };
+            let resumed = data.len() as u64;
+            self.open = Open::Upload { id: request, path, put, data, resumed, writes: 0 };
+            match resumed {
+                0 => Begun::Fresh,
+                len => Begun::Resumed((len / CHUNK as u64) as u32),
+            }
         }))
     }
 
@@ -499,17 +586,33 @@ impl Store for Memory {
         Poll::Ready(if good { Ok(()) } else { Err(Code::LoginFailed) })
     }
 
-    fn open_status(&mut self, request: RequestId) -> Outcome<Meta> {
+    fn open_text(&mut self, request: RequestId, text: Text) -> Outcome<Meta> {
         self.assert_free();
-        if self.busy.is_pending(&format!("open status {request}")) {
+        if self.busy.is_pending(&format!("open {text:?} {request}")) {
             return Poll::Pending;
         }
-        let Some(status) = &self.status else { return Poll::Ready(Err(Code::Unsupported)) };
-        let data = status.clone().into_bytes();
+        let text = match (text, &self.kept) {
+            (Text::Status, _) => self.status.clone(),
+            (Text::Partials, None) => None,
+            (Text::Partials, Some(kept)) => {
+                Some(kept.rests.values().map(|(path, ..)| format!("{path}\n")).collect())
+            }
+        };
+        let Some(text) = text else { return Poll::Ready(Err(Code::Unsupported)) };
+        let data = text.into_bytes();
         let meta = Meta { kind: EntryKind::File, size: data.len() as u64, modified: None };
         self.record.opened += 1;
         self.open = Open::Source { id: request, path: String::new(), data, at: None };
         Poll::Ready(Ok(meta))
+    }
+
+    fn discard(&mut self, request: RequestId, transfer: TransferId) -> Outcome<()> {
+        self.assert_free();
+        if self.busy.is_pending(&format!("discard {request}")) {
+            return Poll::Pending;
+        }
+        let Some(kept) = &mut self.kept else { return Poll::Ready(Err(Code::Unsupported)) };
+        Poll::Ready(kept.rests.remove(&transfer).map(drop).ok_or(Code::NotFound))
     }
 
     fn shut_down(&mut self, request: RequestId) -> Outcome<()> {
@@ -545,7 +648,7 @@ impl Store for Memory {
         }
         let &Put { size, modified, conflict, transfer, .. } = put;
         Poll::Ready(self.check_place(path, conflict).and_then(|()| {
-            let put = OwnedPut { size, modified, conflict };
+            let put = OwnedPut { transfer, size, modified, conflict };
             let upload = transfers::Upload::new(path.as_str().to_owned(), put, runs);
             self.transfers().map(|transfers| transfers.begin(transfer, upload))
         }))

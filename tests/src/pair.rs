@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::task::Poll;
 
+use kift_core::Hasher;
 use kift_core::session::{
     Action, Error, Failure, Perform, Reply, RequestError, Requester, Responder, Session,
 };
@@ -243,6 +244,10 @@ impl<L: Links> Pair<L> {
     fn send_requests(&mut self) {
         while let Some(&number) = self.queue.front() {
             let (job, outcome) = &mut self.jobs[number];
+            if let (Job::Resume { have, .. }, Some(hasher)) = (&*job, self.requester.prefix()) {
+                *hasher = Hasher::new();
+                hasher.update(have);
+            }
             *outcome = match self.requester.request(&job.request()) {
                 Ok(id) => {
                     self.app.accepted(id, job);

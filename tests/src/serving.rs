@@ -174,7 +174,7 @@ impl Server {
         wait_for(&mut self.child).unwrap_or_else(|| panic!("the server hangs: {}", self.log()))
     }
 
-    /// Starts it again, after it ended. It has another port then.
+    /// Starts it again, after it ended, at the same port.
     ///
     /// # Panics
     /// Where it does not come up.
@@ -182,15 +182,21 @@ impl Server {
     pub fn restart(&mut self) {
         // One that was killed left it.
         let _ = fs::remove_file(self.place.path().join("port"));
+        for arg in &mut self.line {
+            if arg == "127.0.0.1:0" {
+                *arg = format!("127.0.0.1:{}", self.port);
+            }
+        }
         self.child = spawn(&self.line, self.place.path());
         self.port = self.wait_for_port();
     }
 
-    /// What lies in its reserved directory, but for the lock.
+    /// What lies in its reserved directory of uploads that are not whole.
     #[must_use]
     pub fn partials(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.root.join(".kift")).into_iter().flatten().flatten();
-        entries.map(|entry| entry.path()).filter(|path| !path.ends_with("lock")).collect()
+        let is_partial = |path: &PathBuf| path.extension().is_some_and(|end| end == "part");
+        entries.map(|entry| entry.path()).filter(is_partial).collect()
     }
 
     /// Bytes in its partial uploads.

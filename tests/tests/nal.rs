@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use embedded_nal::TcpClientStack;
-use kift::client::{Client, ClientError, Done, FileSink, Link, Upload};
+use kift::client::{Client, ClientError, Done, FileSink, Link, Upload, new_transfer_id};
 use kift::net::WINDOW;
 use kift_core::driver::{Blocking, NalError, NalStream, Step};
 use kift_core::session::{Config, Failure, Reply, RequestError, Requester, Side};
@@ -44,6 +44,7 @@ fn files_go_there_and_back_over_a_nal_stack() {
     for len in [0, 1, 1024, 1025, 3_000_001] {
         let (name, bytes) = (format!("{len}.bin"), random(len, len as u64));
         let upload = Upload {
+            transfer: new_transfer_id(),
             path: &name,
             size: (len % 2 == 0).then_some(len as u64),
             modified: Some(Timestamp(1_000_000_007)),
@@ -114,6 +115,7 @@ fn two_sessions_share_a_stack() {
     let mut clients = [connect(stack.acquire(), &server), connect(stack.acquire(), &server)];
     for (at, client) in clients.iter_mut().enumerate() {
         let upload = Upload {
+            transfer: new_transfer_id(),
             path: if at == 0 { "a" } else { "b" },
             size: None,
             modified: None,

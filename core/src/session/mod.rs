@@ -118,7 +118,14 @@ pub enum Event<'a> {
         /// Its time of last modification, where known.
         modified: Option<Timestamp>,
     },
-    /// How far the peer is with data that this end sends, in chunks.
+    /// Requester: an upload goes on behind what an earlier attempt left, which is the same here.
+    Resumed {
+        /// Of which request.
+        request: RequestId,
+        /// Chunks that need not be sent again.
+        chunks: u32,
+    },
+    /// How far the peer is with data that this end sends, in chunks of the file.
     Progress {
         /// Of which request.
         request: RequestId,

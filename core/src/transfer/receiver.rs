@@ -1,7 +1,8 @@
 //! The end of a stream that gets the file.
 
 use super::{Hasher, chunks};
-use crate::wire::{CHUNK, Code, Digest, FILE_SIZE_MAX};
+use crate::storage::{Files, RequestId};
+use crate::wire::{CHUNK, Code, Digest, FILE_SIZE_MAX, Signal};
 
 /// A stream of data on its way in.
 #[derive(Debug, Clone, Copy)]
@@ -11,6 +12,8 @@ pub(crate) struct Receiver {
     received: u64,
     /// Bytes of the stream, where declared beforehand.
     size: Option<u64>,
+    /// Chunks that a power cut would leave.
+    durable: u32,
 }
 
 /// What is wrong with data that came.
@@ -26,7 +29,13 @@ impl Receiver {
     /// A stream of `size` bytes that begins at chunk `first` of the file.
     pub(crate) fn start(first: u32, size: Option<u64>, hasher: &mut Hasher) -> Self {
         hasher.reset();
-        Self { at: u64::from(first) * CHUNK as u64, received: 0, size }
+        Self { at: u64::from(first) * CHUNK as u64, received: 0, size, durable: 0 }
+    }
+
+    /// The rest of a file of `size` bytes, behind `chunks` that came before and are hashed.
+    pub(crate) fn resume(chunks: u32, size: Option<u64>) -> Self {
+        let at = u64::from(chunks) * CHUNK as u64;
+        Self { at, received: at, size, durable: chunks }
     }
 
     /// Where the next data go.
@@ -34,9 +43,11 @@ impl Receiver {
         self.at
     }
 
-    /// Chunks so far.
-    pub(crate) fn chunks(&self) -> u32 {
-        u32::try_from(chunks(self.received)).unwrap_or(u32::MAX)
+    /// What the sender is told.
+    pub(crate) fn progress(&self) -> Signal {
+        let received = u32::try_from(chunks(self.received)).unwrap_or(u32::MAX);
+        // No store has more than it was given.
+        Signal::Progress { received, durable: self.durable.min(received) }
     }
 
     /// Whether a frame with chunk number `index` and `len` bytes may come now.
@@ -52,9 +63,22 @@ impl Receiver {
         Ok(())
     }
 
-    /// `data`, which were checked, are stored.
-    pub(crate) fn advance(&mut self, data: &[u8], hasher: &mut Hasher) {
+    /// `data`, which were checked, are written to `port`.
+    pub(crate) fn advance<P: Files>(
+        &mut self,
+        id: RequestId,
+        data: &[u8],
+        hasher: &mut Hasher,
+        port: &mut P,
+    ) {
+        #[cfg(feature = "host")]
+        let parts = hasher.tree().runs();
         hasher.update(data);
+        #[cfg(feature = "host")]
+        if hasher.tree().runs() > parts.max(1) {
+            port.mark(id, hasher.tree());
+        }
+        self.durable = port.durable(id);
         self.at = self.at.saturating_add(data.len() as u64);
         self.received = self.received.saturating_add(data.len() as u64);
     }

@@ -20,6 +20,12 @@ impl Sender {
         Self { at: u64::from(first) * CHUNK as u64, sent: 0, size }
     }
 
+    /// The rest of a file of `size` bytes, behind `chunks` that the peer has and that are hashed.
+    pub(crate) fn resume(chunks: u32, size: Option<u64>) -> Self {
+        let at = u64::from(chunks) * CHUNK as u64;
+        Self { at, sent: at, size }
+    }
+
     /// Where to read the next bytes.
     pub(crate) fn at(&self) -> u64 {
         self.at

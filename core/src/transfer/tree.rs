@@ -2,18 +2,22 @@
 
 use blake3::hazmat::{Mode, merge_subtrees_non_root, merge_subtrees_root};
 use heapless::Vec;
+use serde::{Deserialize, Serialize};
 
-use crate::wire::{Digest, RUNS_MAX};
+use crate::wire::{CHUNK, Digest, FILE_SIZE_MAX, RunLen};
 
-/// Levels of the tree above the runs, of which a file has at most [`RUNS_MAX`].
-const LEVELS: usize = RUNS_MAX.ilog2() as usize + 1;
+/// Levels of the tree above runs of the shortest length.
+const LEVELS: usize = (FILE_SIZE_MAX / CHUNK as u64).ilog2() as usize - RunLen::MIN.0 as usize + 1;
 
 /// Merges the values of runs, in their order.
 ///
 /// In BLAKE3's tree a left child is a whole subtree of 2^n chunks. So, of n runs that came, there
 /// remains one value for each bit of n that is set; the last two are merged only once it is known
 /// whether they are the root.
-#[derive(Debug, Clone, Default)]
+///
+/// It can be kept, to go on with a file: whoever reads it back asks whether it [is
+/// sound](Self::is_sound).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tree {
     stack: Vec<[u8; 32], LEVELS>,
     runs: u32,
@@ -32,7 +36,15 @@ impl Tree {
         self.runs
     }
 
-    /// Takes the value of the next run; what is beyond [`RUNS_MAX`] has no place.
+    /// Whether it has as many values as its runs come to: others were not made here.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        // The last push merged nothing that it could have.
+        let before = self.runs.saturating_sub(1).count_ones() as usize;
+        self.stack.len() == before + usize::from(self.runs > 0)
+    }
+
+    /// Takes the value of the next run. More than the largest file has of the shortest have no place.
     pub fn push(&mut self, value: Digest) {
         while self.stack.len() > self.runs.count_ones() as usize {
             self.merge();
@@ -94,6 +106,17 @@ mod tests {
                 assert_eq!(by_runs(&data, 2048), Some(whole), "{runs} runs, {tail} in the last");
             }
         }
+    }
+
+    #[test]
+    fn what_was_not_made_here_is_not_sound() {
+        let mut tree = Tree::new();
+        for runs in 0..1000 {
+            assert!(tree.is_sound(), "{runs}");
+            tree.push(Digest([0; 32]));
+        }
+        assert!(!Tree { runs: 0, ..tree.clone() }.is_sound());
+        assert!(!Tree { runs: u32::MAX, ..tree }.is_sound());
     }
 
     #[test]

@@ -131,6 +131,9 @@ pub enum Ask {
     Time,
     /// After `Ready`; `Unchanged` is answered where size and BLAKE3 are equal.
     Digest(Digest),
+    /// After `Ready`, whatever is there: an earlier attempt with this id may have come some way, or all
+    /// of it.
+    Ready,
 }
 
 /// An upload.
@@ -209,6 +212,16 @@ pub enum Request<'a> {
         #[serde(borrow)]
         password: Password<'a>,
     },
+    /// Go on with a file of which there are chunks already: `Sending`, the data behind them, then one
+    /// close for the whole file.
+    Resume {
+        /// Of what file.
+        path: &'a str,
+        /// Chunks that are there.
+        first: u32,
+        /// Their BLAKE3: of another file's beginning nothing is sent.
+        root: Digest,
+    },
     /// What the responder is doing: `Sending`, a text of lines, then one close.
     #[cfg(feature = "host")]
     Status,
@@ -273,10 +286,20 @@ pub enum Request<'a> {
         /// Which.
         transfer: TransferId,
     },
+    /// The uploads of this user that were interrupted and can go on: `Sending`, a text of lines, then one
+    /// close.
+    #[cfg(feature = "host")]
+    Partials,
+    /// Forget what is left of an upload.
+    #[cfg(feature = "host")]
+    Discard {
+        /// Which.
+        transfer: TransferId,
+    },
 }
 
 /// How many requests are known.
-const REQUESTS: u8 = if cfg!(feature = "host") { 20 } else { 10 };
+const REQUESTS: u8 = if cfg!(feature = "host") { 23 } else { 11 };
 
 /// How many answers are known.
 const ANSWERS: u8 = if cfg!(feature = "host") { 10 } else { 9 };
@@ -300,6 +323,7 @@ impl<'a> Request<'a> {
             }
             Self::Put(Put { path, .. })
             | Self::Get { path, .. }
+            | Self::Resume { path, .. }
             | Self::Delete { path }
             | Self::MakeDirectory { path } => Path::named(path)?,
             Self::Rename { from, to, .. } => {
@@ -394,7 +418,7 @@ pub enum Answer {
     },
     /// Send the data, from this chunk on.
     Ready {
-        /// The first chunk; 0 unless an earlier attempt is resumed.
+        /// The first chunk: as many of an earlier attempt are durable.
         from: u32,
         /// BLAKE3 of the chunks before it.
         root: Digest,

@@ -7,7 +7,7 @@ use kift_core::secure::Peer;
 use kift_core::session::{
     Action, Config, Event, Perform, Reply, Requester, Responder, Session, Side,
 };
-use kift_core::storage::{Files, Outcome, Page, RequestId, Store};
+use kift_core::storage::{Begun, Files, Outcome, Page, RequestId, Store};
 use kift_core::time::Instant;
 use kift_core::wire::{
     Ask, Close, Code, Conflict, Digest, Entry, Header, Hello, Kind, Meta, Path, Put, Record,
@@ -85,10 +85,10 @@ impl Files for Memory {
 }
 
 impl Store for Memory {
-    fn begin(&mut self, _: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<()> {
+    fn begin(&mut self, _: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<Begun> {
         self.path = path.as_str().into();
         let taken = put.conflict == Conflict::Refuse && self.files.contains_key(&self.path);
-        Poll::Ready(if taken { Err(Code::Exists) } else { Ok(()) })
+        Poll::Ready(if taken { Err(Code::Exists) } else { Ok(Begun::Fresh) })
     }
 
     fn open(&mut self, request: RequestId, path: Path<'_>) -> Outcome<Meta> {

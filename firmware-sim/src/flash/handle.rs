@@ -4,7 +4,7 @@ use core::task::{Poll, ready};
 
 use heapless::String;
 use kift_core::secure::Peer;
-use kift_core::storage::{Files, Outcome, Page, RequestId, Store as Port};
+use kift_core::storage::{Begun, Files, Outcome, Page, RequestId, Store as Port};
 use kift_core::wire::{
     Code, Conflict, Digest, Entry, EntryKind, Meta, Path, Put, Space as Room, suffixed,
 };
@@ -188,7 +188,7 @@ impl<F: Flash, const HANDLES: usize> Files for Handle<'_, F, HANDLES> {
 }
 
 impl<F: Flash, const HANDLES: usize> Port for Handle<'_, F, HANDLES> {
-    fn begin(&mut self, _: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<()> {
+    fn begin(&mut self, _: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<Begun> {
         self.check()?;
         let (parent, name) = ready!(self.store.place(path))?;
         ready!(self.check_place(parent, name, put.conflict))?;
@@ -203,7 +203,7 @@ impl<F: Flash, const HANDLES: usize> Port for Handle<'_, F, HANDLES> {
             extents,
             block: Block::None,
         }));
-        Poll::Ready(Ok(()))
+        Poll::Ready(Ok(Begun::Fresh))
     }
 
     fn open(&mut self, _: RequestId, path: Path<'_>) -> Outcome<Meta> {

@@ -8,19 +8,21 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant as Clock};
+use std::{fmt, thread};
 
 use anyhow::{Context as _, Result, anyhow, bail};
 use kift_core::secure::{Fingerprint, PublicKey, SecretKey, Token};
-use kift_core::session::{Failure, Reply};
-use kift_core::wire::{Code, Password, Request};
+use kift_core::wire::{Code, Request};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use super::args::{Link as LinkArgs, ServerKey};
+use super::args::{Link as LinkArgs, Retry, ServerKey};
+use super::console::Console;
 use super::named::resolve;
 use super::password;
-use crate::client::{Client, ClientError, Expect, Link};
-use crate::net::WINDOW;
+use crate::client::{Client, ClientError, Expect, Link, is_passing, wait};
+use crate::net::{TICK, WINDOW};
 use crate::remote::Remote;
 use crate::state::State;
 use crate::trust;
@@ -34,6 +36,51 @@ pub(super) fn connect(remote: &Remote, args: &LinkArgs, place: Option<&Path>) ->
     let interrupts = Interrupts::default();
     interrupts.watch(&interrupts.end)?;
     connect_watched(remote, args, place, &interrupts)
+}
+
+/// The same, which is tried again as often as `retry` says where the server cannot be reached, and goes on
+/// in another session when the link is lost.
+pub(super) fn connect_patiently(
+    remote: &Remote,
+    args: &LinkArgs,
+    retry: Retry,
+    place: Option<&Path>,
+    console: &Console,
+) -> Result<Client> {
+    let interrupts = Interrupts::default();
+    interrupts.watch(&interrupts.end)?;
+    let times = retry.retry;
+    let mut attempt = 0;
+    loop {
+        let error = match connect_watched(remote, args, place, &interrupts) {
+            Ok(mut client) => {
+                if times > 0 {
+                    client.retry(times);
+                }
+                return Ok(client);
+            }
+            Err(error) => error,
+        };
+        let is_worth_it = error.downcast_ref::<ClientError>().is_some_and(is_passing);
+        if attempt == times || !is_worth_it {
+            return Err(error);
+        }
+        let wait = wait(attempt);
+        console.summary(format_args!("{}", again(&error, wait)));
+        let began = Clock::now();
+        while began.elapsed() < wait {
+            if interrupts.end.load(Ordering::Relaxed) {
+                return Err(ClientError::Interrupted.into());
+            }
+            thread::sleep(TICK);
+        }
+        attempt += 1;
+    }
+}
+
+/// How it is told that something is tried again.
+pub(super) fn again(why: &impl fmt::Display, wait: Duration) -> String {
+    format!("{why}; trying again in {:.1} s", wait.as_secs_f64())
 }
 
 /// The same, for whoever watches for interrupts already.
@@ -262,15 +309,11 @@ impl<'a> Dial<'a> {
 }
 
 fn log_in(client: &mut Client, user: &str, password: &str) -> Result<Result<(), Code>> {
-    let Some(password) = Password::new(password) else {
-        bail!("a password has at most 128 bytes, and no NUL among them");
-    };
-    Ok(match client.ask(&Request::Login { user, password })? {
-        Ok(Reply::Done) => Ok(()),
-        Ok(_) => Err(Code::Internal),
-        Err(Failure::Local(Code::BadName)) => bail!("{user:?} is no user's name"),
-        Err(failure) => Err(failure.code()),
-    })
+    match client.log_in(user, password)? {
+        Err(Code::Malformed) => bail!("a password has at most 128 bytes, and no NUL among them"),
+        Err(Code::BadName) => bail!("{user:?} is no user's name"),
+        result => Ok(result),
+    }
 }
 
 fn refused(user: &str, code: Code) -> anyhow::Error {

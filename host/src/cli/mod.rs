@@ -15,6 +15,7 @@ mod named;
 mod offer;
 mod pages;
 mod pair;
+mod partials;
 mod password;
 mod receive;
 mod serve;
@@ -78,6 +79,7 @@ pub fn run() -> ExitCode {
         Command::Mv(mv) => manage::mv(&mv, place, &console),
         Command::Mkdir(mkdir) => manage::mkdir(&mkdir, place, &console),
         Command::Df(df) => manage::df(&df, place, &console),
+        Command::Partials(of) => partials::run(&of, place, &console),
         Command::Status(status) => manage_server::status(&status, place, &console),
         Command::Stop(stop) => manage_server::stop(&stop, place, &console),
         Command::Key(key) => state().and_then(|state| key::run(&key, &state, &console)),

@@ -53,6 +53,10 @@ pub struct Moved {
     pub result: Result<Reply, Failure>,
     /// What this machine's files had to do with a failure.
     pub reason: Option<io::Error>,
+    /// As in [`Done`](super::Done).
+    pub resumed: Option<u64>,
+    /// The same.
+    pub skipped: u64,
 }
 
 /// How the runs of a file went.
@@ -64,9 +68,22 @@ enum Runs {
     Lost,
 }
 
+impl Moved {
+    /// Whether it was to go on behind what an earlier attempt had moved, which is not what it was.
+    #[must_use]
+    pub fn is_of_what_changed(&self) -> bool {
+        match self.result {
+            // Only an upload that goes on is compared here.
+            Err(Failure::Local(Code::Changed)) => true,
+            Err(Failure::Peer(Code::Changed | Code::BadRange)) => self.resumed.is_some(),
+            _ => false,
+        }
+    }
+}
+
 impl From<Failure> for Moved {
     fn from(failure: Failure) -> Self {
-        Self { result: Err(failure), reason: None }
+        Self { result: Err(failure), reason: None, resumed: None, skipped: 0 }
     }
 }
 
@@ -163,7 +180,9 @@ impl Crew {
         let put = Put { transfer, ..put };
         match control.ask(&Request::BeginPut { put, runs })? {
             Ok(Reply::Done) => {}
-            other => return Ok(Some(Moved { result: other, reason: None })),
+            other => {
+                return Ok(Some(Moved { result: other, reason: None, resumed: None, skipped: 0 }));
+            }
         }
         let root = match self.run(control, transfer, Way::Up, file, size, runs)? {
             Runs::Whole(root) => root,
@@ -177,7 +196,7 @@ impl Crew {
             }
         };
         let result = control.ask(&Request::Commit { transfer, size, root })?;
-        Ok(Some(Moved { result, reason: None }))
+        Ok(Some(Moved { result, reason: None, resumed: None, skipped: 0 }))
     }
 
     /// Fetches the file at `path` into `sink`, if it is large enough for this. As for
@@ -206,7 +225,7 @@ impl Crew {
         let moved = match shared {
             Err(error) => {
                 let result = Err(Failure::Local(Code::Io));
-                Runs::Failed(Moved { result, reason: Some(error) })
+                Runs::Failed(Moved { result, reason: Some(error), resumed: None, skipped: 0 })
             }
             Ok(file) => {
                 begins(size);
@@ -221,12 +240,18 @@ impl Crew {
             (Runs::Whole(root), Ok(_)) => {
                 sink.begin(size, meta.modified);
                 match sink.commit() {
-                    Ok(suffix) => {
-                        Moved { result: Ok(Reply::Got { size, root, suffix }), reason: None }
-                    }
-                    Err(error) => {
-                        Moved { result: Err(Failure::Local(Code::Io)), reason: Some(error) }
-                    }
+                    Ok(suffix) => Moved {
+                        result: Ok(Reply::Got { size, root, suffix }),
+                        reason: None,
+                        resumed: None,
+                        skipped: 0,
+                    },
+                    Err(error) => Moved {
+                        result: Err(Failure::Local(Code::Io)),
+                        reason: Some(error),
+                        resumed: None,
+                        skipped: 0,
+                    },
                 }
             }
         }))

@@ -1,16 +1,18 @@
-//! What lies on a client's desk: the source being sent, the sinks being filled, and the news.
+//! What lies on a client's desk: the requests that are open, with their sources and sinks, and the news.
 
 use std::collections::VecDeque;
 use std::io;
 use std::task::Poll;
+use std::time::Duration;
 
+use kift_core::Tree;
 use kift_core::secure::{Peer, PublicKey};
 use kift_core::session::{Event, Failure, Reply};
 use kift_core::storage::{Files, Outcome, RequestId};
-use kift_core::wire::{CHUNK, Code, Digest};
+use kift_core::wire::{CHUNK, Code, Digest, Request};
 
-use super::source::Source;
-use super::{Link, RemoteEntry, Sink};
+use super::source::{Contents, Source};
+use super::{ClientError, Link, RemoteEntry, Sink};
 
 /// A request that is over.
 #[derive(Debug)]
@@ -21,6 +23,52 @@ pub struct Done {
     pub result: Result<Reply, Failure>,
     /// What this machine's files had to do with a failure.
     pub reason: Option<io::Error>,
+    /// It went on behind so many bytes that an earlier session had moved, or was to.
+    pub resumed: Option<u64>,
+    /// Bytes of it that were there before anything was moved by this client.
+    pub skipped: u64,
+}
+
+/// What a user may want to know while requests go on.
+#[derive(Debug)]
+pub enum Notice<'a> {
+    /// The link was lost, and another one is tried after a while.
+    Lost {
+        /// Why.
+        why: &'a ClientError,
+        /// After how long.
+        wait: Duration,
+    },
+    /// A file goes on behind what an earlier session moved.
+    Resumed {
+        /// Its path on the server.
+        path: &'a str,
+        /// Bytes that are there already.
+        bytes: u64,
+    },
+}
+
+/// What is done with notices.
+type OnNotices = Box<dyn FnMut(Notice<'_>) + Send>;
+
+/// A request that is not over.
+pub(super) struct Open {
+    /// What it is called here, whichever session it is in.
+    pub(super) id: RequestId,
+    /// What its session calls it.
+    pub(super) number: RequestId,
+    /// As it was made; empty where it must not be kept.
+    pub(super) request: Vec<u8>,
+    source: Option<Source>,
+    sink: Option<Box<dyn Sink + Send>>,
+    /// Why this end's files failed it.
+    reason: Option<io::Error>,
+    resumed: Option<u64>,
+    skipped: u64,
+    /// It was made in an earlier session too.
+    is_repeated: bool,
+    /// Up to which byte of its file bytes were counted as moved.
+    counted: u64,
 }
 
 /// A step of a file on its way. Chunks are counted from the file's first.
@@ -53,15 +101,15 @@ pub(super) struct Desk {
     /// The server's key, and whether it is the right one.
     server: Option<(PublicKey, bool)>,
     is_open: bool,
-    source: Option<(RequestId, Source)>,
-    /// In the order of their requests.
-    sinks: VecDeque<(RequestId, Box<dyn Sink + Send>)>,
+    /// In the order in which they were made.
+    open: VecDeque<Open>,
+    /// Something went on since this was asked last.
+    has_moved: bool,
     done: VecDeque<Done>,
     entries: Vec<RemoteEntry>,
-    /// Why this end's files failed requests that are not over yet.
-    reasons: Vec<(RequestId, io::Error)>,
     on_bytes: Option<Box<dyn FnMut(u64) + Send>>,
     on_steps: Option<Box<dyn FnMut(DataStep) + Send>>,
+    on_notices: Option<OnNotices>,
 }
 
 impl Desk {
@@ -70,13 +118,13 @@ impl Desk {
             link,
             server: None,
             is_open: false,
-            source: None,
-            sinks: VecDeque::new(),
+            open: VecDeque::new(),
+            has_moved: false,
             done: VecDeque::new(),
             entries: Vec::new(),
-            reasons: Vec::new(),
             on_bytes: None,
             on_steps: None,
+            on_notices: None,
         }
     }
 
@@ -103,12 +151,103 @@ impl Desk {
         }
     }
 
-    pub(super) fn set_source(&mut self, id: RequestId, source: Box<dyn io::Read + Send>) {
-        self.source = Some((id, Source::new(source)));
+    pub(super) fn on_notices(&mut self, f: OnNotices) {
+        self.on_notices = Some(f);
     }
 
-    pub(super) fn add_sink(&mut self, id: RequestId, sink: Box<dyn Sink + Send>) {
-        self.sinks.push_back((id, sink));
+    pub(super) fn tell(&mut self, notice: Notice<'_>) {
+        if let Some(f) = &mut self.on_notices {
+            f(notice);
+        }
+    }
+
+    /// A request was made.
+    pub(super) fn add(&mut self, id: RequestId, number: RequestId, request: Vec<u8>) {
+        self.open.push_back(Open {
+            id,
+            number,
+            request,
+            source: None,
+            sink: None,
+            reason: None,
+            resumed: None,
+            skipped: 0,
+            is_repeated: false,
+            counted: 0,
+        });
+    }
+
+    /// The data of a request begin at byte `offset` of the file.
+    pub(super) fn set_offset(&mut self, id: RequestId, offset: u64) {
+        if let Some(open) = self.open.iter_mut().find(|open| open.id == id) {
+            open.counted = offset;
+        }
+    }
+
+    pub(super) fn set_source(&mut self, id: RequestId, source: Box<dyn Contents + Send>) {
+        if let Some(open) = self.open.iter_mut().find(|open| open.id == id) {
+            open.source = Some(Source::new(source));
+        }
+    }
+
+    pub(super) fn set_sink(&mut self, id: RequestId, sink: Box<dyn Sink + Send>) {
+        if let Some(open) = self.open.iter_mut().find(|open| open.id == id) {
+            open.sink = Some(sink);
+        }
+    }
+
+    /// The same for a sink in which the first `chunks` are there.
+    pub(super) fn set_sink_with(&mut self, id: RequestId, sink: Box<dyn Sink + Send>, chunks: u32) {
+        if let Some(open) = self.open.iter_mut().find(|open| open.id == id) {
+            let bytes = u64::from(chunks) * CHUNK as u64;
+            open.sink = Some(sink);
+            (open.resumed, open.skipped) = (Some(bytes), bytes);
+            // What is there did not move now.
+            open.counted = bytes;
+        }
+    }
+
+    /// The request at place `at` of those that are open.
+    pub(super) fn open_at(&mut self, at: usize) -> Option<&mut Open> {
+        self.open.get_mut(at)
+    }
+
+    /// Requests that are open.
+    pub(super) fn open_len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// A request was made again.
+    pub(super) fn renumber(&mut self, id: RequestId, number: RequestId) {
+        if let Some(open) = self.open.iter_mut().find(|open| open.id == id) {
+            open.number = number;
+            open.is_repeated = true;
+        }
+    }
+
+    /// The request at place `at` cannot be made again.
+    pub(super) fn give_up(&mut self, at: usize, error: io::Error) {
+        if let Some(open) = self.open.remove(at) {
+            let (result, reason) = (Err(Failure::Local(code_of(&error))), Some(error));
+            let (request, skipped) = (open.id, open.skipped);
+            self.done.push_back(Done { request, result, reason, resumed: None, skipped });
+        }
+    }
+
+    /// Another session takes the place of the one that `other` was the desk of.
+    pub(super) fn take_over(&mut self, other: &Self) {
+        self.server = other.server;
+        self.is_open = other.is_open;
+    }
+
+    /// Whether anything went on since this was asked last.
+    pub(super) fn has_moved(&mut self) -> bool {
+        std::mem::take(&mut self.has_moved)
+    }
+
+    /// The entries of a listing that is made again.
+    pub(super) fn forget_entries(&mut self) {
+        self.entries.clear();
     }
 
     pub(super) fn take_done(&mut self) -> Option<Done> {
@@ -131,28 +270,77 @@ impl Desk {
         }
     }
 
-    /// The sink of the download under way, which is the oldest.
-    fn sink(&mut self, id: RequestId) -> Option<&mut Box<dyn Sink + Send>> {
-        self.sinks.iter_mut().find(|(of, _)| *of == id).map(|(_, sink)| sink)
+    fn get(&mut self, number: RequestId) -> Option<&mut Open> {
+        self.open.iter_mut().find(|open| open.number == number)
+    }
+
+    fn sink(&mut self, number: RequestId) -> Option<&mut Box<dyn Sink + Send>> {
+        self.get(number)?.sink.as_mut()
     }
 
     /// Keeps the error for the user and gives the code for the session.
-    fn blame(&mut self, id: RequestId, error: io::Error) -> Code {
+    fn blame(&mut self, number: RequestId, error: io::Error) -> Code {
         let code = code_of(&error);
-        self.reasons.push((id, error));
+        if let Some(open) = self.get(number) {
+            open.reason = Some(error);
+        }
         code
+    }
+
+    /// Bytes of a file moved, up to its byte `end`: each is counted once, in however many sessions.
+    fn moved(&mut self, number: RequestId, end: u64) {
+        self.has_moved = true;
+        if let Some(open) = self.get(number) {
+            let new = end.saturating_sub(open.counted);
+            open.counted = open.counted.max(end);
+            self.count(new);
+        }
+    }
+
+    /// A file goes on behind its first `bytes`.
+    fn resumed(&mut self, number: RequestId, bytes: u64) {
+        let Some(open) = self.get(number) else { return };
+        open.resumed = Some(bytes);
+        if !open.is_repeated {
+            open.skipped = bytes;
+        }
+        let request = open.request.clone();
+        let path = match Request::decode(&request) {
+            Ok(Request::Put(put)) => put.path,
+            Ok(Request::Get { path, .. } | Request::Resume { path, .. }) => path,
+            _ => return,
+        };
+        self.tell(Notice::Resumed { path, bytes });
+    }
+}
+
+impl Open {
+    /// Has the source at its first byte again.
+    pub(super) fn rewind(&mut self) -> io::Result<()> {
+        self.source.as_mut().map_or(Ok(()), Source::rewind)
+    }
+
+    /// What an earlier session left in the sink; none where it begins anew.
+    pub(super) fn have(&mut self) -> io::Result<Option<Tree>> {
+        let Some(sink) = &mut self.sink else { return Ok(None) };
+        let have = sink.have();
+        if have.is_none() {
+            sink.restart()?;
+        }
+        self.resumed = have.as_ref().map(|tree| u64::from(tree.runs()) << 20);
+        Ok(have)
     }
 }
 
 impl Files for Desk {
     fn read(&mut self, request: RequestId, at: u64, buf: &mut [u8]) -> Outcome<usize> {
-        let result = match &mut self.source {
-            Some((of, source)) if *of == request => source.fill(buf),
-            _ => return Poll::Ready(Err(Code::Internal)),
+        let result = match self.get(request).and_then(|open| open.source.as_mut()) {
+            Some(source) => source.fill(buf),
+            None => return Poll::Ready(Err(Code::Internal)),
         };
         Poll::Ready(match result {
             Ok(n) => {
-                self.count(n as u64);
+                self.moved(request, at + n as u64);
                 if n > 0 {
                     self.step(DataStep::Sent { chunk: at / CHUNK as u64, len: n });
                 }
@@ -167,7 +355,7 @@ impl Files for Desk {
         let Some(sink) = self.sink(request) else { return Poll::Ready(Err(Code::Internal)) };
         Poll::Ready(match sink.write(data) {
             Ok(()) => {
-                self.count(data.len() as u64);
+                self.moved(request, at + data.len() as u64);
                 self.step(DataStep::Came { chunk: at / CHUNK as u64, len: data.len() });
                 Ok(())
             }
@@ -185,7 +373,25 @@ impl Files for Desk {
 
     fn abort(&mut self, request: RequestId) {
         // A sink that is dropped leaves nothing behind.
-        self.sinks.retain(|(of, _)| *of != request);
+        if let Some(open) = self.get(request) {
+            open.sink = None;
+        }
+    }
+
+    fn suspend(&mut self, request: RequestId) {
+        if let Some(sink) = self.sink(request) {
+            sink.suspend();
+        }
+    }
+
+    fn durable(&mut self, request: RequestId) -> u32 {
+        self.sink(request).map_or(0, |sink| sink.durable())
+    }
+
+    fn mark(&mut self, request: RequestId, tree: &Tree) {
+        if let Some(sink) = self.sink(request) {
+            sink.mark(tree);
+        }
     }
 
     fn admit(&mut self, peer: &Peer) -> Outcome<()> {
@@ -197,10 +403,17 @@ impl Files for Desk {
     fn handle_event(&mut self, event: Event<'_>) {
         match event {
             Event::Opened(_) => self.is_open = true,
-            Event::Sending { request, size, modified, .. } => {
+            Event::Sending { request, size, file_size, modified } => {
+                if size < file_size && self.get(request).is_some_and(|open| open.resumed.is_some())
+                {
+                    self.resumed(request, file_size - size);
+                }
                 if let Some(sink) = self.sink(request) {
                     sink.begin(size, modified);
                 }
+            }
+            Event::Resumed { request, chunks } => {
+                self.resumed(request, u64::from(chunks) * CHUNK as u64);
             }
             Event::Progress { received, .. } => {
                 self.step(DataStep::Acknowledged { chunks: received });
@@ -210,13 +423,14 @@ impl Files for Desk {
                 self.entries.push(entry);
             }
             Event::Done { request, result } => {
-                self.sinks.retain(|(of, _)| *of != request);
-                if self.source.as_ref().is_some_and(|(of, _)| *of == request) {
-                    self.source = None;
+                self.has_moved = true;
+                let Some(at) = self.open.iter().position(|open| open.number == request) else {
+                    return;
+                };
+                if let Some(open) = self.open.remove(at) {
+                    let Open { id, reason, resumed, skipped, .. } = open;
+                    self.done.push_back(Done { request: id, result, reason, resumed, skipped });
                 }
-                let reason = self.reasons.iter().position(|(of, _)| *of == request);
-                let reason = reason.map(|at| self.reasons.swap_remove(at).1);
-                self.done.push_back(Done { request, result, reason });
             }
             _ => {}
         }

@@ -42,7 +42,7 @@ impl Client {
     }
 
     /// A link to the server that this is connected to, and no other.
-    fn same_server(&self) -> Link {
+    pub(super) fn same_server(&self) -> Link {
         let link = self.desk.link();
         match (link, self.server()) {
             (Link::Sealed { key, .. } | Link::Pairing { key, .. }, Some(server)) => {

@@ -1,9 +1,11 @@
 //! The client: a requester over a stream, with files of this machine at its other side.
 
+mod again;
 mod crew;
 mod desk;
 mod invitation;
 mod link;
+mod partial;
 mod sink;
 mod source;
 mod status;
@@ -17,23 +19,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant as Clock};
 
 use embedded_io::{Read, Write};
+use kift_core::Hasher;
 use kift_core::driver::{Blocking, Step};
 use kift_core::secure::{NoEntropy, PublicKey};
 use kift_core::session::{Error, Failure, Reply, RequestError, Requester, Side};
 use kift_core::storage::RequestId;
-use kift_core::wire::{Ask, Code, Conflict, Meta, Put, Request, Run, Timestamp, TransferId};
+use kift_core::wire::{
+    Ask, Code, Conflict, Meta, Put, Request, Run, RunLen, Timestamp, TransferId,
+};
 
 use crate::net::{Socket, WINDOW, buffer, session_config, since};
 use crate::remote::Remote;
 use crate::secure::HostNoise;
+use again::{Again, Login, encoded};
+pub(crate) use again::{is_passing, wait};
 pub use crew::{Crew, LINKS_MAX, Moved};
 use desk::Desk;
-pub use desk::{DataStep, Done};
+pub use desk::{DataStep, Done, Notice};
 pub use invitation::Invitation;
 pub use link::{Expect, Link};
 pub(crate) use sink::timestamp;
 pub use sink::{FileSink, Pipe, Sink};
-pub use source::Patient;
+pub use source::{Contents, Patient};
 
 /// Requests that a client keeps under way at once.
 pub const REQUESTS_MAX: usize = 64;
@@ -61,6 +68,8 @@ pub enum ClientError {
     Stranger(PublicKey),
     /// No keys can be made for a link.
     NoEntropy(NoEntropy),
+    /// In a further session the server does not take this user any more.
+    LoggedOut(Code),
     /// The user interrupted it.
     Interrupted,
 }
@@ -74,6 +83,7 @@ impl fmt::Display for ClientError {
                 write!(f, "the server shows a key that is not expected: {}", key.fingerprint())
             }
             Self::NoEntropy(error) => error.fmt(f),
+            Self::LoggedOut(code) => write!(f, "cannot log in again: {code}"),
             Self::Interrupted => f.write_str("interrupted"),
         }
     }
@@ -111,8 +121,10 @@ pub struct Upload<'a> {
     pub conflict: Conflict,
     /// Whether the server is to look first if it has the file already.
     pub ask: Ask,
+    /// What names it: that of an earlier attempt, to go on with what is there of that.
+    pub transfer: TransferId,
     /// Its contents. Where a read would block, it is tried again later.
-    pub source: Box<dyn io::Read + Send>,
+    pub source: Box<dyn Contents + Send>,
 }
 
 /// A client of one server.
@@ -132,8 +144,12 @@ pub struct Client<T: embedded_io::ErrorType = Socket> {
     /// When that was noticed.
     interrupted_at: Option<Clock>,
     stopped: Arc<AtomicBool>,
-    /// The number of the request that was made last.
+    /// The number of the request that was made last in this session.
     last: RequestId,
+    /// The same over all sessions: what its users call it.
+    count: u32,
+    again: Option<Again<T>>,
+    login: Option<Login>,
     is_over: bool,
     error: Option<Error>,
 }
@@ -194,6 +210,9 @@ impl<T: Read + Write> Client<T> {
             interrupted_at: None,
             stopped: Arc::default(),
             last: RequestId::default(),
+            count: 0,
+            again: None,
+            login: None,
             is_over: false,
             error: None,
         })
@@ -215,6 +234,15 @@ impl<T: Read + Write> Client<T> {
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.is_over
+    }
+
+    /// What the file at `path` on this server is called elsewhere: by server, user and path. None on a link
+    /// that this did not make.
+    #[must_use]
+    pub fn name_of(&self, path: &str) -> Option<String> {
+        let remote = self.remote.as_ref()?;
+        let user = remote.user.as_deref().unwrap_or_default();
+        Some(format!("{user}@{}/{path}", remote.address()))
     }
 
     /// The server's key, once it was found to be the right one.
@@ -245,6 +273,11 @@ impl<T: Read + Write> Client<T> {
         self.desk.on_steps(Box::new(f));
     }
 
+    /// Calls `f` with what a user may want to know.
+    pub fn on_notices(&mut self, f: impl FnMut(Notice<'_>) + Send + 'static) {
+        self.desk.on_notices(Box::new(f));
+    }
+
     /// Calls `f` with the number of bytes of files that went either way, as they go.
     pub fn on_bytes(&mut self, f: impl FnMut(u64) + Send + 'static) {
         self.desk.on_bytes(Box::new(f));
@@ -260,8 +293,14 @@ impl<T: Read + Write> Client<T> {
     ) -> Result<Result<RequestId, Code>, ClientError> {
         loop {
             match self.session.request(request) {
-                Ok(id) => {
-                    self.last = id;
+                Ok(number) => {
+                    self.last = number;
+                    self.count += 1;
+                    let id = RequestId(self.count);
+                    // Who logs in does so anew in each session, and a password is not kept here.
+                    let is_login = matches!(request, Request::Login { .. });
+                    let bytes = if is_login { Vec::new() } else { encoded(request) };
+                    self.desk.add(id, number, bytes);
                     return Ok(Ok(id));
                 }
                 Err(RequestError::Refused(code)) => return Ok(Err(code)),
@@ -279,7 +318,7 @@ impl<T: Read + Write> Client<T> {
     pub fn put(&mut self, upload: Upload<'_>) -> Result<Result<RequestId, Code>, ClientError> {
         let put = Put {
             path: upload.path,
-            transfer: new_transfer_id(),
+            transfer: upload.transfer,
             size: upload.size,
             modified: upload.modified,
             conflict: upload.conflict,
@@ -303,12 +342,31 @@ impl<T: Read + Write> Client<T> {
         path: &str,
         sink: Box<dyn Sink + Send>,
     ) -> Result<Result<RequestId, Code>, ClientError> {
-        let id = match self.request(&Request::Get { path, first: 0, count: None })? {
-            Ok(id) => id,
-            Err(code) => return Ok(Err(code)),
-        };
-        self.desk.add_sink(id, sink);
-        Ok(Ok(id))
+        let requested = self.request(&Request::Get { path, first: 0, count: None })?;
+        Ok(requested.inspect(|id| self.desk.set_sink(*id, sink)))
+    }
+
+    /// The same, behind what an earlier session left in `sink`, if it left anything. Waits until what was
+    /// asked before is answered.
+    ///
+    /// # Errors
+    /// As [`request`](Self::request).
+    pub fn get_rest(
+        &mut self,
+        path: &str,
+        mut sink: Box<dyn Sink + Send>,
+    ) -> Result<Result<RequestId, Code>, ClientError> {
+        let Some(tree) = sink.have() else { return self.get(path, sink) };
+        while !self.session.is_idle() {
+            self.step()?;
+        }
+        let (first, hasher) = (tree.runs() << RunLen::MIN.0, Hasher::continued(tree));
+        let root = hasher.digest();
+        if let Some(prefix) = self.session.prefix() {
+            *prefix = hasher;
+        }
+        let requested = self.request(&Request::Resume { path, first, root })?;
+        Ok(requested.inspect(|id| self.desk.set_sink_with(*id, sink, first)))
     }
 
     /// Begins to send one run of a file, from a source that holds the run alone.
@@ -316,10 +374,13 @@ impl<T: Read + Write> Client<T> {
         &mut self,
         transfer: TransferId,
         run: Run,
-        source: Box<dyn io::Read + Send>,
+        source: Box<dyn Contents + Send>,
     ) -> Result<Result<RequestId, Code>, ClientError> {
         let requested = self.request(&Request::PutRun { transfer, run })?;
-        Ok(requested.inspect(|id| self.desk.set_source(*id, source)))
+        Ok(requested.inspect(|id| {
+            self.desk.set_offset(*id, run.offset());
+            self.desk.set_source(*id, source);
+        }))
     }
 
     /// Begins to fetch one run of a file.
@@ -330,7 +391,10 @@ impl<T: Read + Write> Client<T> {
         sink: Box<dyn Sink + Send>,
     ) -> Result<Result<RequestId, Code>, ClientError> {
         let requested = self.request(&Request::GetRun { transfer, run })?;
-        Ok(requested.inspect(|id| self.desk.add_sink(*id, sink)))
+        Ok(requested.inspect(|id| {
+            self.desk.set_offset(*id, run.offset());
+            self.desk.set_sink(*id, sink);
+        }))
     }
 
     /// What became of a request, oldest first, for those whose end was not yet told.
@@ -432,6 +496,13 @@ impl<T: Read + Write> Client<T> {
     }
 
     fn step(&mut self) -> Result<(), ClientError> {
+        match self.step_once() {
+            Err(lost) if self.again.is_some() => self.go_on(lost),
+            result => result,
+        }
+    }
+
+    fn step_once(&mut self) -> Result<(), ClientError> {
         if self.interrupted.load(Ordering::Relaxed) {
             self.session.abort(Code::Cancelled);
             if self.interrupted_at.get_or_insert_with(Clock::now).elapsed() > FAREWELL_MAX {
@@ -476,7 +547,8 @@ impl<T: Read + Write> Client<T> {
 }
 
 /// A name for an upload that no other has.
-fn new_transfer_id() -> TransferId {
+#[must_use]
+pub fn new_transfer_id() -> TransferId {
     let mut id = [0; 16];
     // Where the system has no random numbers the name is only less surely unique; the server tells
     // concurrent uploads apart by itself.

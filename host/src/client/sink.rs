@@ -1,12 +1,15 @@
 //! Where a download goes.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use kift_core::Tree;
 use kift_core::wire::{Conflict, Timestamp, suffixed};
-use tempfile::{NamedTempFile, TempPath};
+use tempfile::TempPath;
+
+use super::partial::{Partial, directory_of};
 
 /// Names tried before keeping both is given up.
 const SUFFIX_MAX: u32 = 10_000;
@@ -28,60 +31,82 @@ pub trait Sink {
     /// # Errors
     /// The system's; the file is then not there.
     fn commit(&mut self) -> io::Result<u32>;
+
+    /// What an earlier session wrote and is durable, two MiB or more: what is written next comes behind
+    /// it. Asked before anything is written.
+    fn have(&mut self) -> Option<Tree> {
+        None
+    }
+
+    /// What was written, if anything, does not count.
+    ///
+    /// # Errors
+    /// It cannot be taken back.
+    fn restart(&mut self) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// The MiB that were written have these values. A sink that can be gone on with makes them durable
+    /// now and then.
+    fn mark(&mut self, tree: &Tree) {
+        let _ = tree;
+    }
+
+    /// Chunks that are durable.
+    fn durable(&self) -> u32 {
+        0
+    }
+
+    /// The session is over. What is durable may be kept, for [`have`](Self::have) in a later one.
+    fn suspend(&mut self) {}
 }
 
 /// A file that appears under its name only when it is whole, verified and on stable storage.
+///
+/// Until then it has a hidden name beside it. Where its origin is known, what is durable of it is left
+/// there when it is interrupted, and another sink for the same target and of the same origin goes on
+/// with it.
 #[derive(Debug)]
 pub struct FileSink {
     target: PathBuf,
     conflict: Conflict,
     modified: Option<Timestamp>,
+    /// Which file this is a copy of.
+    origin: Option<Box<str>>,
+    /// Made with the first byte, so that a queue of downloads holds no open files.
     partial: Option<Partial>,
 }
 
-/// Made with the first byte, so that a queue of downloads holds no open files.
-#[derive(Debug)]
-struct Partial {
-    file: File,
-    path: TempPath,
-}
-
 impl FileSink {
-    /// A sink for the file `target`.
+    /// A sink for the file `target`, of which nothing is left when it is interrupted.
     #[must_use]
     pub fn new(target: PathBuf, conflict: Conflict) -> Self {
-        Self { target, conflict, modified: None, partial: None }
+        Self { target, conflict, modified: None, origin: None, partial: None }
+    }
+
+    /// A sink for the file `target` that can be gone on with: it is a copy of `origin`.
+    #[must_use]
+    pub fn of(origin: String, target: PathBuf, conflict: Conflict) -> Self {
+        Self { origin: Some(origin.into()), ..Self::new(target, conflict) }
+    }
+
+    /// Whether an earlier sink may have left something.
+    #[must_use]
+    pub fn has_rest(&self) -> bool {
+        self.origin.is_some() && Partial::is_there(&self.target)
     }
 
     /// The file, for others to write to. It is this one's to commit.
     pub(super) fn share(&mut self) -> io::Result<File> {
-        self.partial()?.file.try_clone()
+        self.partial()?.file().try_clone()
     }
 
     fn partial(&mut self) -> io::Result<&mut Partial> {
-        if self.partial.is_none() {
-            let (file, path) = new_partial(directory_of(&self.target))?.into_parts();
-            self.partial = Some(Partial { file, path });
-        }
-        self.partial.as_mut().ok_or_else(|| io::ErrorKind::NotFound.into())
-    }
-}
-
-/// A hidden file in `directory`, with the mode that a new file of the user's has.
-fn new_partial(directory: &Path) -> io::Result<NamedTempFile> {
-    use std::os::unix::fs::PermissionsExt as _;
-    tempfile::Builder::new()
-        .prefix(".kift-")
-        .suffix(".part")
-        // The system takes the umask off.
-        .permissions(fs::Permissions::from_mode(0o666))
-        .tempfile_in(directory)
-}
-
-fn directory_of(target: &Path) -> &Path {
-    match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
+        let partial = match self.partial.take() {
+            Some(partial) => partial,
+            None => Partial::create(&self.target, self.origin.as_deref())?,
+        };
+        Ok(self.partial.insert(partial))
     }
 }
 
@@ -91,32 +116,59 @@ impl Sink for FileSink {
     }
 
     fn write(&mut self, data: &[u8]) -> io::Result<()> {
-        self.partial()?.file.write_all(data)
+        self.partial()?.write(data)
     }
 
     fn commit(&mut self) -> io::Result<u32> {
         self.partial()?;
-        let Some(Partial { file, path }) = self.partial.take() else {
+        let Some(partial) = self.partial.take() else {
             return Err(io::ErrorKind::NotFound.into());
         };
         if let Some(time) = self.modified.and_then(system_time) {
-            file.set_modified(time)?;
+            partial.file().set_modified(time)?;
         }
-        file.sync_all()?;
-        drop(file);
-        let suffix = match self.conflict {
+        partial.file().sync_all()?;
+        let suffix = partial.place(|path| match self.conflict {
             Conflict::Replace => {
                 path.persist(&self.target)?;
-                0
+                Ok(0)
             }
             Conflict::Refuse => {
                 path.persist_noclobber(&self.target)?;
-                0
+                Ok(0)
             }
-            Conflict::KeepBoth => keep_both(path, &self.target)?,
-        };
+            Conflict::KeepBoth => keep_both(path, &self.target),
+        })?;
         File::open(directory_of(&self.target))?.sync_all()?;
         Ok(suffix)
+    }
+
+    fn have(&mut self) -> Option<Tree> {
+        if self.partial.is_none() {
+            self.partial = Partial::reopen(&self.target, self.origin.as_deref()?);
+        }
+        self.partial.as_mut()?.have()
+    }
+
+    fn restart(&mut self) -> io::Result<()> {
+        self.partial = None;
+        Ok(())
+    }
+
+    fn mark(&mut self, tree: &Tree) {
+        if let Some(partial) = &mut self.partial {
+            partial.mark(tree);
+        }
+    }
+
+    fn durable(&self) -> u32 {
+        self.partial.as_ref().map_or(0, Partial::durable)
+    }
+
+    fn suspend(&mut self) {
+        if let Some(partial) = self.partial.take() {
+            partial.leave();
+        }
     }
 }
 
@@ -154,16 +206,34 @@ pub(crate) fn timestamp(time: SystemTime) -> Option<Timestamp> {
 }
 
 /// Any writer, for what is piped on: its bytes are out before they are verified.
-pub struct Pipe<W>(pub W);
+pub struct Pipe<W> {
+    writer: W,
+    has_begun: bool,
+}
+
+impl<W> Pipe<W> {
+    /// A sink for all that `writer` takes.
+    pub const fn new(writer: W) -> Self {
+        Self { writer, has_begun: false }
+    }
+}
 
 impl<W: Write> Sink for Pipe<W> {
     fn begin(&mut self, _size: u64, _modified: Option<Timestamp>) {}
 
     fn write(&mut self, data: &[u8]) -> io::Result<()> {
-        self.0.write_all(data)
+        self.has_begun = true;
+        self.writer.write_all(data)
     }
 
     fn commit(&mut self) -> io::Result<u32> {
-        self.0.flush().map(|()| 0)
+        self.writer.flush().map(|()| 0)
+    }
+
+    fn restart(&mut self) -> io::Result<()> {
+        if self.has_begun {
+            return Err(io::Error::other("the link was lost, and some of it is out already"));
+        }
+        Ok(())
     }
 }

@@ -1,21 +1,62 @@
 //! Where an upload comes from.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek as _};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::net::TICK;
 
+/// The bytes of one file, from the first to the last.
+pub trait Contents: Read {
+    /// Goes back to the first byte, to be read once more.
+    ///
+    /// # Errors
+    /// What was read is gone.
+    fn rewind(&mut self) -> io::Result<()> {
+        Err(io::Error::new(
+            io::ErrorKind::NotSeekable,
+            "the link was lost, and what was read of it cannot be read again",
+        ))
+    }
+}
+
+impl Contents for File {
+    fn rewind(&mut self) -> io::Result<()> {
+        self.seek(io::SeekFrom::Start(0)).map(drop)
+    }
+}
+
+impl<B: AsRef<[u8]>> Contents for io::Cursor<B> {
+    fn rewind(&mut self) -> io::Result<()> {
+        self.set_position(0);
+        Ok(())
+    }
+}
+
 /// A source being read, with what it gave for a buffer that it could not fill yet.
 pub(super) struct Source {
-    reader: Box<dyn Read + Send>,
+    reader: Box<dyn Contents + Send>,
     held: Vec<u8>,
+    was_read: bool,
 }
 
 impl Source {
-    pub(super) fn new(reader: Box<dyn Read + Send>) -> Self {
-        Self { reader, held: Vec::new() }
+    pub(super) fn new(reader: Box<dyn Contents + Send>) -> Self {
+        Self { reader, held: Vec::new(), was_read: false }
+    }
+
+    /// Goes back to the first byte.
+    ///
+    /// # Errors
+    /// The source's, if anything was read of it.
+    pub(super) fn rewind(&mut self) -> io::Result<()> {
+        if self.was_read {
+            self.reader.rewind()?;
+            self.held.clear();
+            self.was_read = false;
+        }
+        Ok(())
     }
 
     /// Fills `buf` unless the source ends.
@@ -23,6 +64,7 @@ impl Source {
     /// # Errors
     /// The source's. After [`WouldBlock`](io::ErrorKind::WouldBlock) the next call goes on from here.
     pub(super) fn fill(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        self.was_read = true;
         let mut filled = self.held.len().min(buf.len());
         for (to, from) in buf.iter_mut().zip(self.held.drain(..filled)) {
             *to = from;
@@ -50,6 +92,8 @@ impl Source {
 #[derive(Debug)]
 pub struct Patient(pub File);
 
+impl Contents for Patient {}
+
 impl Read for Patient {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
@@ -67,6 +111,8 @@ mod tests {
 
     /// Gives these one after the other; none: it would block.
     struct Script(Vec<Option<&'static [u8]>>);
+
+    impl Contents for Script {}
 
     impl Read for Script {
         fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {

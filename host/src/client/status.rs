@@ -36,6 +36,11 @@ impl Sink for Text {
     fn commit(&mut self) -> io::Result<u32> {
         Ok(0)
     }
+
+    fn restart(&mut self) -> io::Result<()> {
+        self.bytes().clear();
+        Ok(())
+    }
 }
 
 impl Client {
@@ -44,12 +49,24 @@ impl Client {
     /// # Errors
     /// As [`ask`](Self::ask).
     pub fn status(&mut self) -> Result<Result<String, Failure>, ClientError> {
+        self.text(&Request::Status)
+    }
+
+    /// The user's uploads that were interrupted and can go on, in the same form.
+    ///
+    /// # Errors
+    /// As [`ask`](Self::ask).
+    pub fn partials(&mut self) -> Result<Result<String, Failure>, ClientError> {
+        self.text(&Request::Partials)
+    }
+
+    fn text(&mut self, request: &Request<'_>) -> Result<Result<String, Failure>, ClientError> {
         let text = Text::default();
-        let id = match self.request(&Request::Status)? {
+        let id = match self.request(request)? {
             Ok(id) => id,
             Err(code) => return Ok(Err(Failure::Local(code))),
         };
-        self.desk.add_sink(id, Box::new(text.clone()));
+        self.desk.set_sink(id, Box::new(text.clone()));
         let Some(done) = self.next_done()? else { return Err(self.how_it_ended()) };
         Ok(done.result.map(|_| String::from_utf8_lossy(&text.bytes()).into_owned()))
     }

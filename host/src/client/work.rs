@@ -14,6 +14,7 @@ use kift_core::session::{Failure, Reply};
 use kift_core::wire::{Code, Digest, Run, Timestamp, TransferId};
 
 use super::crew::Moved;
+use super::source::Contents;
 use super::{Client, ClientError, Sink};
 use crate::net::TICK;
 
@@ -151,7 +152,7 @@ impl Work {
                     self.give_back(number);
                     continue;
                 }
-                result => Err(Moved { result, reason: done.reason }),
+                result => Err(Moved { result, reason: done.reason, resumed: None, skipped: 0 }),
             };
             self.tell(News::Run { number, result });
         }
@@ -171,6 +172,8 @@ impl Part {
         self.left = self.left.saturating_sub(n as u64);
     }
 }
+
+impl Contents for Part {}
 
 impl Read for Part {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {

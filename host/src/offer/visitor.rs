@@ -9,7 +9,7 @@ use std::task::Poll;
 
 use kift_core::secure::Peer;
 use kift_core::session::Event;
-use kift_core::storage::{Files, Outcome, Page, RequestId, Store};
+use kift_core::storage::{Begun, Files, Outcome, Page, RequestId, Store};
 use kift_core::wire::{CHUNK, Code, Digest, Entry, EntryKind, Meta, Path, Put, Space};
 use tracing::{info, warn};
 
@@ -172,8 +172,8 @@ impl Files for Visitor {
 }
 
 impl Store for Visitor {
-    fn begin(&mut self, _request: RequestId, _path: Path<'_>, _put: &Put<'_>) -> Outcome<()> {
-        READ_ONLY
+    fn begin(&mut self, _request: RequestId, _path: Path<'_>, _put: &Put<'_>) -> Outcome<Begun> {
+        Poll::Ready(Err(Code::Denied))
     }
 
     fn open(&mut self, request: RequestId, path: Path<'_>) -> Outcome<Meta> {

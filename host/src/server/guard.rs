@@ -9,9 +9,10 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Instant as Clock;
 
+use kift_core::Tree;
 use kift_core::secure::{Peer, PublicKey, Token};
 use kift_core::session::Event;
-use kift_core::storage::{Files, Outcome, Page, RequestId, Store};
+use kift_core::storage::{Begun, Files, Outcome, Page, RequestId, Store, Text};
 use kift_core::wire::{
     Code, Conflict, Digest, EntryKind, Meta, Password, Path, Put, Run, RunLen, Space, Ticket,
     TransferId,
@@ -24,8 +25,9 @@ use super::registry::{Activity, What};
 use super::tickets::Pass;
 use super::{Attendant, House};
 use crate::access::{Accounts, Entry, Grant, Rights};
+use crate::background::Background;
 use crate::net::TICK;
-use crate::store::{Background, Bounds, Root, Session, Transfers};
+use crate::store::{Bounds, Root, Session, Transfers};
 
 /// One peer, and what it may do.
 #[derive(Debug)]
@@ -39,7 +41,7 @@ pub(super) struct Guard {
     /// BLAKE3.
     looked: RequestId,
     /// What is open, if it is not the store's.
-    status: Option<Vec<u8>>,
+    text: Option<Vec<u8>>,
     address: SocketAddr,
     /// None on a plain link, where everybody may do everything.
     accounts: Option<Arc<Accounts>>,
@@ -91,7 +93,7 @@ impl Guard {
             limits: house.settings.limits.get(),
             activity: house.registry.enter(address),
             looked: RequestId::default(),
-            status: None,
+            text: None,
             house,
             root,
             address,
@@ -130,7 +132,7 @@ impl Guard {
         let fingerprint = self.key.map(|key| key.fingerprint());
         info!(peer = name, key = fingerprint.map(display), rights = %grant.rights, home = grant.home, "logged in by {how}");
         self.activity.logged_in(&grant.user);
-        let store = Session::joining(home, name, transfers);
+        let store = Session::joining(home, &grant.user, name, transfers);
         self.inside = Some(Inside { grant: Some(grant), store });
         Ok(())
     }
@@ -247,8 +249,8 @@ macro_rules! ready {
 
 impl Files for Guard {
     fn read(&mut self, request: RequestId, at: u64, buf: &mut [u8]) -> Outcome<usize> {
-        if let Some(status) = &self.status {
-            let rest = status.get(at as usize..).unwrap_or_default();
+        if let Some(text) = &self.text {
+            let rest = text.get(at as usize..).unwrap_or_default();
             let n = rest.len().min(buf.len());
             buf[..n].copy_from_slice(&rest[..n]);
             return Poll::Ready(Ok(n));
@@ -285,6 +287,24 @@ impl Files for Guard {
         self.activity.over();
         if let Ok(store) = self.begun() {
             store.abort(request);
+        }
+    }
+
+    fn suspend(&mut self, request: RequestId) {
+        self.is_in_run = false;
+        self.activity.over();
+        if let Ok(store) = self.begun() {
+            store.suspend(request);
+        }
+    }
+
+    fn durable(&mut self, request: RequestId) -> u32 {
+        self.begun().map_or(0, |store| store.durable(request))
+    }
+
+    fn mark(&mut self, request: RequestId, tree: &Tree) {
+        if let Ok(store) = self.begun() {
+            store.mark(request, tree);
         }
     }
 
@@ -353,13 +373,17 @@ impl Store for Guard {
         }
     }
 
-    fn begin(&mut self, request: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<()> {
+    fn begin(&mut self, request: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<Begun> {
         let put = self.allowed(put);
         let outcome = ready!(self.store(Rights::WRITE)).begin(request, path, &put);
-        if let Poll::Ready(Ok(())) = outcome {
+        if let Poll::Ready(Ok(Begun::Fresh | Begun::Resumed(_))) = outcome {
             self.begins(What::Put, path, put.size);
         }
         outcome
+    }
+
+    fn tree(&mut self, request: RequestId) -> Option<Tree> {
+        self.begun().ok()?.tree(request)
     }
 
     fn open(&mut self, request: RequestId, path: Path<'_>) -> Outcome<Meta> {
@@ -372,7 +396,7 @@ impl Store for Guard {
     }
 
     fn close(&mut self, request: RequestId) {
-        if self.status.take().is_some() {
+        if self.text.take().is_some() {
             return;
         }
         if std::mem::take(&mut self.is_in_run) {
@@ -433,13 +457,22 @@ impl Store for Guard {
         ready!(self.store(Rights::NONE)).space(request)
     }
 
-    fn open_status(&mut self, _: RequestId) -> Outcome<Meta> {
-        ready!(self.manage());
-        let lines = self.house.registry.objects().into_iter().map(|object| format!("{object}\n"));
-        let text: String = lines.collect();
+    fn open_text(&mut self, _: RequestId, text: Text) -> Outcome<Meta> {
+        let objects = match text {
+            Text::Status => {
+                ready!(self.manage());
+                self.house.registry.objects()
+            }
+            Text::Partials => ready!(self.store(Rights::WRITE)).partials(),
+        };
+        let text: String = objects.into_iter().map(|object| format!("{object}\n")).collect();
         let size = text.len() as u64;
-        self.status = Some(text.into_bytes());
+        self.text = Some(text.into_bytes());
         Poll::Ready(Ok(Meta { kind: EntryKind::File, size, modified: None }))
+    }
+
+    fn discard(&mut self, request: RequestId, transfer: TransferId) -> Outcome<()> {
+        ready!(self.store(Rights::WRITE)).discard(request, transfer)
     }
 
     fn shut_down(&mut self, _: RequestId) -> Outcome<()> {
@@ -469,7 +502,7 @@ impl Store for Guard {
             Some(grant) => self.let_in_with(grant, "ticket", transfers),
             None => {
                 let (root, name) = (Arc::clone(&self.root), self.address.to_string());
-                let store = Session::joining(root, name, transfers);
+                let store = Session::joining(root, "", name, transfers);
                 self.inside = Some(Inside { grant: None, store });
                 Ok(())
             }

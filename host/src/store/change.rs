@@ -93,7 +93,7 @@ impl Root {
         // The way there may be another by now.
         let (folder, name) = self.locate(path)?;
         mkdirat(&folder, name, DIRECTORY_MODE).map_err(reason)?;
-        change.stored(path, &mut reservation, WEIGHT_MIN);
+        change.stored(path, &reservation, WEIGHT_MIN);
         drop(change);
         Poll::Ready(sync(&folder, path))
     }

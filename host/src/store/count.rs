@@ -12,7 +12,8 @@ use rustix::fs::{AtFlags, FileType, RawDir, statat};
 use rustix::io::Errno;
 use tracing::{debug, error};
 
-use super::background::Background;
+use crate::background::Background;
+
 use super::beneath::{DIRECTORY, open_beneath, size};
 use super::ledger::weight;
 use super::reason::reason;

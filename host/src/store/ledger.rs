@@ -306,7 +306,7 @@ pub(super) struct Change<'r> {
 
 impl Change<'_> {
     /// What was reserved is now at `path`, and weighs `weight`.
-    pub(super) fn stored(&self, path: Path<'_>, reservation: &mut Reservation, weight: u64) {
+    pub(super) fn stored(&self, path: Path<'_>, reservation: &Reservation, weight: u64) {
         let mut books = self.root.served.ledger.books();
         books.reserved.remove(&reservation.number);
         books.post(&self.root.within(path.as_str()), |used| used.saturating_add(weight));

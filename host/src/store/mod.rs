@@ -9,6 +9,9 @@
 //! | `workshop` | the reserved `.kift/`: its lock, and what an earlier run left there |
 //! | `beneath` | finds paths under the root without ever leaving it, and says what is served |
 //! | `upload` | a file on its way in: partial, sync, rename into place |
+//! | `partial` | its bytes until it has a name, which may outlive its session |
+//! | `checkpoint` | what is known of these, on disk |
+//! | `attempts` | what became of uploads, by their transfer ids |
 //! | `background` | waits for a slow sync without keeping the session from its peer |
 //! | `source` | a file on its way out |
 //! | `transfers` | files in runs, which several links send or fetch |
@@ -31,11 +34,13 @@
 //! - "Done" means that it survives a power cut: contents are synced before a name is given to them,
 //!   and the directory after.
 
-mod background;
+mod attempts;
 mod beneath;
 mod change;
+mod checkpoint;
 mod count;
 mod ledger;
+mod partial;
 mod reason;
 mod root;
 mod session;
@@ -48,7 +53,6 @@ mod workshop;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use background::Background;
 pub use root::{Bounds, Options, Root};
 pub use session::Session;
 pub(crate) use transfers::Transfers;

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::task::{Poll, ready};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use kift_core::storage::Outcome;
 use kift_core::wire::{self, Code, FILE_SIZE_MAX, Space};
 use rustix::fs::{Mode, OFlags, fstatvfs, openat};
 use rustix::io::{Errno, retry_on_intr};
-use tracing::info;
 
+use super::attempts::Attempts;
 use super::beneath::{RESERVED, open_beneath, same_file};
 use super::ledger::Ledger;
 use super::reason::reason;
@@ -57,11 +57,13 @@ pub(super) struct Served {
     /// The file system takes `.KIFT` for `.kift`.
     pub(super) folds_case: bool,
     pub(super) ledger: Ledger,
+    pub(super) attempts: Attempts,
 }
 
 impl Root {
     /// Takes `dir` to be served. Unless read-only, this makes the reserved `.kift/` in it, locks it
-    /// against a second server, and removes the partial uploads that an earlier run left there.
+    /// against a second server, and removes the partial uploads that an earlier run left there and
+    /// nobody can go on with.
     ///
     /// # Errors
     /// `dir` is no directory that can be opened, or cannot be written, or another server has it, or
@@ -81,19 +83,15 @@ impl Root {
         }
         let path = fs::canonicalize(dir).unwrap_or_else(|_| dir.to_owned());
         let workshop = if options.read_only { None } else { Some(Workshop::open(&fd, dir)?) };
-        if let Some(workshop) = &workshop {
-            let removed = workshop
-                .remove_leftovers()
-                .with_context(|| format!("cannot clear {shown}/{RESERVED}"))?;
-            if removed > 0 {
-                info!(root = ?path, removed, "removed partial uploads that an earlier run left");
-            }
-        }
         let folds_case = same_file(&fd, RESERVED, &RESERVED.to_ascii_uppercase());
         let allow_hardlinks = options.allow_hardlinks;
-        let ledger = Ledger::default();
-        let served = Served { path, dir: fd, workshop, allow_hardlinks, folds_case, ledger };
-        Ok(Arc::new(Self { served: Arc::new(served), home: "".into(), bounds: Bounds::default() }))
+        let (ledger, attempts) = (Ledger::default(), Attempts::default());
+        let served =
+            Served { path, dir: fd, workshop, allow_hardlinks, folds_case, ledger, attempts };
+        let (served, bounds) = (Arc::new(served), Bounds::default());
+        let root = Arc::new(Self { served, home: "".into(), bounds });
+        root.load_attempts().map_err(|code| anyhow!("cannot read {shown}/{RESERVED}: {code}"))?;
+        Ok(root)
     }
 
     /// The directory at `path` as a root of its own: whoever is given that reaches nothing outside
@@ -130,6 +128,14 @@ impl Root {
             ("", path) => path.into(),
             (home, "") => home.to_owned().into(),
             (home, path) => format!("{home}/{path}").into(),
+        }
+    }
+
+    /// What `path`, which is one beneath the served directory, is called here; none outside the home.
+    pub(super) fn without_home<'p>(&self, path: &'p str) -> Option<&'p str> {
+        match &*self.home {
+            "" => Some(path),
+            home => path.strip_prefix(home)?.strip_prefix('/'),
         }
     }
 

@@ -3,16 +3,19 @@
 use std::sync::Arc;
 use std::task::{Poll, ready};
 
+use kift_core::Tree;
 use kift_core::session::Event;
-use kift_core::storage::{Files, Outcome, Page, RequestId, Store};
-use kift_core::wire::{Code, Digest, Meta, Path, Put, Run, RunLen, Space, TransferId};
+use kift_core::storage::{Begun, Files, Outcome, Page, RequestId, Store};
+use kift_core::wire::{Ask, Code, Digest, Meta, Path, Put, Run, RunLen, Space, TransferId};
+use serde_json::{Value, json};
 use tracing::{debug, info, warn};
 
+use super::checkpoint::Placing;
 use super::root::Root;
 use super::snapshot::{NAMES_MAX, Snapshot};
 use super::source::Source;
 use super::transfers::{OpenRun, Transfers};
-use super::upload::Upload;
+use super::upload::{Start, Upload};
 
 /// One connection's use of a [`Root`]. The log calls paths what they are beneath the served
 /// directory.
@@ -27,6 +30,8 @@ use super::upload::Upload;
 #[derive(Debug)]
 pub struct Session {
     root: Arc<Root>,
+    /// Whose uploads these are; empty where nobody has a name.
+    owner: Box<str>,
     peer: String,
     pub(super) open: Open,
     /// The request that was last asked what is at a path. If it opens that file too, it does so for
@@ -52,12 +57,18 @@ impl Session {
     /// For the connection of `peer`, as it is to be named in the log.
     #[must_use]
     pub fn new(root: Arc<Root>, peer: String) -> Self {
-        Self::joining(root, peer, Arc::default())
+        Self::joining(root, "", peer, Arc::default())
     }
 
-    /// For the connection of `peer` that shares `transfers` with another.
-    pub(crate) fn joining(root: Arc<Root>, peer: String, transfers: Arc<Transfers>) -> Self {
-        Self { root, peer, open: Open::Nothing, looked: RequestId::default(), transfers }
+    /// For the connection of `peer`, who is `owner`, that shares `transfers` with another.
+    pub(crate) fn joining(
+        root: Arc<Root>,
+        owner: &str,
+        peer: String,
+        transfers: Arc<Transfers>,
+    ) -> Self {
+        let owner = owner.into();
+        Self { root, owner, peer, open: Open::Nothing, looked: RequestId::default(), transfers }
     }
 
     /// What a file in runs is called beneath the served directory.
@@ -101,6 +112,21 @@ impl Session {
             info!(peer = self.peer, path = ?self.root.within(path.as_str()), "{done}");
         }
         self.told(what, path.as_str(), result)
+    }
+}
+
+impl Session {
+    /// The uploads of this user that were interrupted and can go on, an object each.
+    pub(crate) fn partials(&self) -> Vec<Value> {
+        let rests = self.root.served.attempts.shown(&self.owner);
+        let objects = rests.into_iter().filter_map(|rest| {
+            let path = self.root.without_home(&rest.path)?;
+            Some(json!({
+                "path": path, "durable": rest.durable, "size": rest.size, "age_s": rest.age,
+                "transfer": format!("{:032x}", u128::from_be_bytes(rest.transfer.0)),
+            }))
+        });
+        objects.collect()
     }
 }
 
@@ -148,7 +174,7 @@ impl Files for Session {
                 return Poll::Ready(Err(Code::Internal));
             }
         };
-        let Poll::Ready(result) = upload.commit(size) else {
+        let Poll::Ready(result) = upload.commit(size, root) else {
             self.open = Open::Upload(upload);
             return Poll::Pending;
         };
@@ -174,6 +200,43 @@ impl Files for Session {
         self.open = Open::Nothing;
     }
 
+    fn suspend(&mut self, request: RequestId) {
+        match std::mem::replace(&mut self.open, Open::Nothing) {
+            Open::Upload(upload) => {
+                let (path, at) = (self.root.within(&upload.path).into_owned(), upload.at);
+                let durable = upload.suspend();
+                if durable > 0 {
+                    info!(
+                        peer = self.peer,
+                        ?path,
+                        bytes = at,
+                        durable,
+                        "kept an upload that was interrupted"
+                    );
+                } else {
+                    info!(peer = self.peer, ?path, bytes = at, "dropped an upload");
+                }
+            }
+            other => {
+                self.open = other;
+                self.abort(request);
+            }
+        }
+    }
+
+    fn durable(&mut self, _request: RequestId) -> u32 {
+        match &self.open {
+            Open::Upload(upload) => upload.durable(),
+            _ => 0,
+        }
+    }
+
+    fn mark(&mut self, _request: RequestId, tree: &Tree) {
+        if let Open::Upload(upload) = &mut self.open {
+            upload.mark(tree);
+        }
+    }
+
     fn handle_event(&mut self, event: Event<'_>) {
         if let Event::Progress { request, received, durable } = event
             && durable > 0
@@ -184,11 +247,42 @@ impl Files for Session {
 }
 
 impl Store for Session {
-    fn begin(&mut self, _request: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<()> {
-        let begun = ready!(Upload::begin(&self.root, path, put)).map(|upload| {
-            self.open = Open::Upload(Box::new(upload));
+    fn discard(&mut self, _request: RequestId, transfer: TransferId) -> Outcome<()> {
+        let result = self.root.served.attempts.discard(&self.root, &self.owner, transfer);
+        if result.is_ok() {
+            info!(peer = self.peer, "forgot the rest of an upload");
+        }
+        self.told("discard", "", result)
+    }
+
+    fn begin(&mut self, _request: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<Begun> {
+        let resumes = put.ask != Ask::Now;
+        let start = ready!(Upload::begin(&self.root, &self.owner, path, put, resumes));
+        let begun = start.map(|start| match start {
+            Start::Upload(upload) => {
+                let chunks = upload.chunks();
+                self.open = Open::Upload(upload);
+                if chunks == 0 {
+                    return Begun::Fresh;
+                }
+                let path = self.root.within(path.as_str());
+                info!(peer = self.peer, ?path, chunks, "goes on with an upload");
+                Begun::Resumed(chunks)
+            }
+            Start::Stored(Placing { size, root, suffix }) => {
+                let path = self.root.within(path.as_str());
+                info!(peer = self.peer, ?path, "was stored before, and is not again");
+                Begun::Stored { size, root, suffix }
+            }
         });
         self.told("upload", path.as_str(), begun)
+    }
+
+    fn tree(&mut self, _request: RequestId) -> Option<Tree> {
+        match &self.open {
+            Open::Upload(upload) => Some(upload.tree().clone()),
+            _ => None,
+        }
     }
 
     fn open(&mut self, _request: RequestId, path: Path<'_>) -> Outcome<Meta> {
@@ -286,9 +380,13 @@ impl Store for Session {
         put: &Put<'_>,
         runs: RunLen,
     ) -> Outcome<()> {
-        let begun = ready!(Upload::begin(&self.root, path, put));
+        let start = ready!(Upload::begin(&self.root, &self.owner, path, put, false));
         let size = put.size.unwrap_or(0);
-        let begun = begun.and_then(|upload| self.transfers.begin(put.transfer, upload, size, runs));
+        let begun = start.and_then(|start| match start {
+            Start::Upload(upload) => self.transfers.begin(put.transfer, *upload, size, runs),
+            // Only of one that resumes.
+            Start::Stored(_) => Err(Code::Internal),
+        });
         self.told("upload", path.as_str(), begun)
     }
 

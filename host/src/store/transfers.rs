@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kift_core::Tree;
 use kift_core::wire::{Code, Digest, Run, RunLen, TransferId};
 
+use crate::record::write_all;
+
 use super::reason::reason;
 use super::source::Source;
-use super::upload::{Upload, write_all};
+use super::upload::Upload;
 
 /// Files that a session may have in runs at once.
 const TRANSFERS_MAX: usize = 64;

@@ -8,33 +8,30 @@
 //! the file system has room for a declared size is only looked up, so that its sender is told
 //! before it sends; of a quota it is reserved.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+use kift_core::Tree;
 use kift_core::storage::Outcome;
 use kift_core::wire::{
-    Code, Conflict, EntryKind, PATH_LEN_MAX, Path, Put, Timestamp, TransferId, suffixed,
+    Code, Conflict, Digest, EntryKind, PATH_LEN_MAX, Path, Put, Timestamp, suffixed,
 };
-use rustix::fs::{
-    Access, AtFlags, Mode, OFlags, Timestamps, accessat, fsync, ftruncate, futimens, openat,
-    renameat, unlinkat,
-};
-use rustix::io::{Errno, pwrite, retry_on_intr};
+use rustix::fs::{Access, AtFlags, Timestamps, accessat, fsync, ftruncate, futimens};
+use rustix::io::{Errno, retry_on_intr};
 use tracing::{error, warn};
 
-use super::background::Background;
-use super::beneath::{Folder, size, timespec};
-use super::change::{rename_new, sync};
-use super::ledger::{Reservation, weight};
+use crate::background::Background;
+use crate::checkpoints::Checkpoints;
+
+use super::beneath::{Folder, timespec};
+use super::change::sync;
+use super::checkpoint::{Asked, Placing};
+use super::ledger::weight;
+use super::partial::Partial;
 use super::reason::reason;
 use super::root::Root;
-use super::workshop::partial_name;
-
-/// What a stored file's permissions are before the umask. The partial has them from the start:
-/// nobody else can enter `.kift/`.
-const FILE_MODE: Mode = Mode::from_raw_mode(0o644);
 
 /// Larger files are synced in the background.
 const SYNC_INLINE_MAX: u64 = 4 << 20;
@@ -51,24 +48,47 @@ static ZEROS: [u8; 4096] = [0; 4096];
 /// An upload between `begin` and `commit` or `abort`.
 #[derive(Debug)]
 pub(super) struct Upload {
+    root: Arc<Root>,
     pub(super) path: Box<str>,
-    partial: Partial,
+    partial: Arc<Partial>,
+    /// Lets this attempt write to it.
+    turn: u64,
     conflict: Conflict,
     modified: Option<Timestamp>,
     /// Bytes taken.
     pub(super) at: u64,
     /// Bytes of the partial: less than `at` while it ends in zeros.
     len: u64,
-    reservation: Reservation,
+    checkpoints: Checkpoints<Code>,
     pub(super) syncing: Option<Background<Result<(), Errno>>>,
     /// All of it is durable, but for its name.
     is_durable: bool,
+    is_placed: bool,
+}
+
+/// Where an upload begins.
+#[derive(Debug)]
+pub(super) enum Start {
+    Upload(Box<Upload>),
+    Stored(Placing),
 }
 
 impl Upload {
-    /// Opens an upload, if nothing that can be known now speaks against it.
-    pub(super) fn begin(root: &Arc<Root>, path: Path<'_>, put: &Put<'_>) -> Outcome<Self> {
+    /// Opens an upload of `owner`, if nothing that can be known now speaks against it. If it
+    /// `resumes`, it goes on with what an earlier attempt left.
+    pub(super) fn begin(
+        root: &Arc<Root>,
+        owner: &str,
+        path: Path<'_>,
+        put: &Put<'_>,
+        resumes: bool,
+    ) -> Outcome<Start> {
+        let attempts = &root.served.attempts;
         root.workshop()?;
+        let asked = Asked::new(owner, &root.within(path.as_str()), put);
+        if resumes && let Some(outcome) = attempts.outcome(&asked) {
+            return Poll::Ready(Ok(Start::Stored(outcome)));
+        }
         let (folder, name) = root.locate(path)?;
         match root.look(&folder, name)? {
             Some((EntryKind::Directory, _)) => return Poll::Ready(Err(Code::IsDirectory)),
@@ -86,22 +106,56 @@ impl Upload {
         }
         let size = put.size.unwrap_or(0);
         check_size(root, size)?;
-        if size > 0 && root.room()?.is_some_and(|room| room.free < size) {
+        let of = |partial, turn, tree: Tree| {
+            let at = u64::from(tree.runs()) << 20;
+            Self {
+                root: Arc::clone(root),
+                path: path.as_str().into(),
+                partial,
+                turn,
+                conflict: put.conflict,
+                modified: put.modified,
+                at,
+                len: at,
+                checkpoints: Checkpoints::new(tree),
+                syncing: None,
+                is_durable: false,
+                is_placed: false,
+            }
+        };
+        let has_room = |more| Ok(more == 0 || root.room()?.is_none_or(|room| room.free >= more));
+        if let Some(partial) = attempts.earlier(root, &asked, resumes) {
+            let (turn, tree) = partial.take_over();
+            let upload = of(partial, turn, tree);
+            let reserved = match has_room(size.saturating_sub(upload.at)) {
+                Ok(true) => upload.partial.reserve(turn, weight(EntryKind::File, size)),
+                Ok(false) => Poll::Ready(Err(Code::NoSpace)),
+                Err(code) => Poll::Ready(Err(code)),
+            };
+            if let Poll::Ready(Ok(())) = reserved {
+                return Poll::Ready(Ok(Start::Upload(Box::new(upload))));
+            }
+            upload.suspend();
+            ready!(reserved)?;
+        }
+        if !has_room(size)? {
             return Poll::Ready(Err(Code::NoSpace));
         }
         let mut reservation = root.reservation(path);
         ready!(root.reserve(&mut reservation, weight(EntryKind::File, size)))?;
-        Poll::Ready(Ok(Self {
-            path: path.as_str().into(),
-            partial: Partial::create(root, put.transfer)?,
-            conflict: put.conflict,
-            modified: put.modified,
-            at: 0,
-            len: 0,
-            reservation,
-            syncing: None,
-            is_durable: false,
-        }))
+        let partial = Arc::new(Partial::create(root, asked, reservation)?);
+        attempts.begin(&partial);
+        Poll::Ready(Ok(Start::Upload(Box::new(of(partial, 0, Tree::new())))))
+    }
+
+    /// Chunks that are there of an earlier attempt, before anything is written.
+    pub(super) fn chunks(&self) -> u32 {
+        u32::try_from(self.at / 1024).unwrap_or(u32::MAX)
+    }
+
+    /// The values of the MiB that were written.
+    pub(super) fn tree(&self) -> &Tree {
+        self.checkpoints.tree()
     }
 
     /// Takes the next bytes, which begin at `at`.
@@ -109,22 +163,51 @@ impl Upload {
         if at != self.at {
             return Poll::Ready(Err(Code::Internal));
         }
-        let (root, end) = (&self.partial.root, at.saturating_add(data.len() as u64));
-        check_size(root, end)?;
+        self.checkpoints.look()?;
+        let end = at.saturating_add(data.len() as u64);
+        check_size(&self.root, end)?;
         // Where the size was declared, that much is reserved.
-        ready!(root.reserve(&mut self.reservation, end))?;
+        ready!(self.partial.reserve(self.turn, end))?;
         // What was never written reads as zeros.
         if !is_zero(data) {
-            write_all(&self.partial.file, at, data).map_err(reason)?;
+            self.partial.write(self.turn, at, data)?;
             self.len = end;
         }
         self.at = end;
         Poll::Ready(Ok(()))
     }
 
+    /// What was written has the values `tree`: it is made durable in the background, if enough is new.
+    pub(super) fn mark(&mut self, tree: &Tree) {
+        let (partial, turn) = (Arc::clone(&self.partial), self.turn);
+        let durable = partial.durable();
+        self.checkpoints.written(tree, durable, move |tree| partial.mark(turn, tree));
+    }
+
+    /// Chunks from which another attempt could go on after a power cut.
+    pub(super) fn durable(&self) -> u32 {
+        self.partial.durable()
+    }
+
+    /// Leaves what came to a later attempt, and says how many bytes that are.
+    pub(super) fn suspend(mut self) -> u64 {
+        if let Some(tree) = self.checkpoints.settle(|| self.partial.durable()) {
+            // Told in the log; what was durable before remains.
+            let _ = self.partial.mark(self.turn, tree);
+        }
+        match self.partial.leave(self.turn) {
+            Some((asked, rest)) => {
+                let bytes = u64::from(self.partial.durable()) * 1024;
+                self.root.served.attempts.leave(&self.root, asked, rest, bytes);
+                bytes
+            }
+            None => 0,
+        }
+    }
+
     /// What is written to, where others write it.
     pub(super) fn file(&self) -> Arc<OwnedFd> {
-        Arc::clone(&self.partial.file)
+        self.partial.file()
     }
 
     /// Others have written all `size` bytes.
@@ -136,27 +219,27 @@ impl Upload {
     /// Makes the whole file durable, and gives it its name, durably. Gives the suffix of the name.
     /// Pending: to be called again. After an error nothing is left but what
     /// [`sync`] could not make durable.
-    pub(super) fn commit(&mut self, size: u64) -> Outcome<u32> {
+    pub(super) fn commit(&mut self, size: u64, root: Digest) -> Outcome<u32> {
         if size != self.at {
             return Poll::Ready(Err(Code::SizeMismatch));
         }
         if !self.is_durable {
             ready!(self.finish()).map_err(|error| {
-                let path = self.partial.root.within(&self.path);
+                let path = self.root.within(&self.path);
                 error!(?path, %error, "an upload cannot be made durable");
                 reason(error)
             })?;
             self.is_durable = true;
         }
-        self.place()
+        self.place(size, root)
     }
 
     fn finish(&mut self) -> Poll<Result<(), Errno>> {
-        let (file, modified) = (&self.partial.file, self.modified);
+        let (file, modified) = (self.partial.file(), self.modified);
         let len = (self.len < self.at).then_some(self.at);
         if self.syncing.is_none() {
             if self.at > SYNC_INLINE_MAX {
-                let file = Arc::clone(file);
+                let file = Arc::clone(&file);
                 match Background::start(move || finish(&file, len, modified)) {
                     Ok(syncing) => self.syncing = Some(syncing),
                     Err(error) => {
@@ -165,7 +248,7 @@ impl Upload {
                 }
             }
             if self.syncing.is_none() {
-                return Poll::Ready(finish(file, len, modified));
+                return Poll::Ready(finish(&file, len, modified));
             }
         }
         let Some(syncing) = &self.syncing else { return Poll::Pending };
@@ -173,37 +256,49 @@ impl Upload {
     }
 
     /// Gives the partial its name. The way there is looked up again: it may have been renamed.
-    fn place(&mut self) -> Outcome<u32> {
-        let root = Arc::clone(&self.partial.root);
+    fn place(&mut self, size: u64, digest: Digest) -> Outcome<u32> {
+        let root = Arc::clone(&self.root);
         let path = Path::named(&self.path)?;
         let change = ready!(root.change(&[path]));
         let (folder, name) = root.locate(path)?;
+        let announce = |suffix| self.partial.announce(self.turn, size, digest, suffix);
         let suffix = match self.conflict {
             Conflict::Replace => {
                 // Of what is not served nothing gives way. Over a directory the kernel renames no
                 // file.
                 let there = root.look(&folder, name)?;
-                let workshop = root.workshop()?;
-                renameat(&workshop.dir, &self.partial.name, &folder, name).map_err(reason)?;
+                announce(0)?;
+                self.partial.replace(&folder, name).map_err(reason)?;
                 if let Some((kind, stat)) = there {
-                    change.removed(path, weight(kind, size(&stat)));
+                    change.removed(path, weight(kind, super::beneath::size(&stat)));
                 }
                 0
             }
             Conflict::Refuse => {
+                announce(0)?;
                 self.partial.place_new(&folder, name).map_err(reason)?;
                 0
             }
-            Conflict::KeepBoth => self.keep_both(path, &folder)?,
+            Conflict::KeepBoth => self.keep_both(path, &folder, announce)?,
         };
-        self.partial.placed = true;
-        change.stored(path, &mut self.reservation, weight(EntryKind::File, self.at));
+        self.is_placed = true;
+        let asked = self.partial.asked();
+        let stem = self.partial.placed(|reservation| {
+            change.stored(path, reservation, weight(EntryKind::File, size));
+        });
         drop(change);
         sync(&folder, path)?;
+        let outcome = Placing { size, root: digest, suffix };
+        root.served.attempts.stored(&root, asked, outcome, stem);
         Poll::Ready(Ok(suffix))
     }
 
-    fn keep_both(&self, path: Path<'_>, folder: &Folder<'_>) -> Result<u32, Code> {
+    fn keep_both(
+        &self,
+        path: Path<'_>,
+        folder: &Folder<'_>,
+        announce: impl Fn(u32) -> Result<(), Code>,
+    ) -> Result<u32, Code> {
         let (_, name) = path.split();
         for suffix in 0..=SUFFIX_MAX {
             let kept = suffixed(name, suffix);
@@ -211,6 +306,11 @@ impl Upload {
                 // It would be stored where no request reaches it.
                 return Err(Code::NameTooLong);
             }
+            // Most names that are taken are so already.
+            if self.root.look(folder, &kept).is_ok_and(|there| there.is_some()) {
+                continue;
+            }
+            announce(suffix)?;
             match self.partial.place_new(folder, &kept) {
                 Ok(()) => return Ok(suffix),
                 Err(Errno::EXIST) => {}
@@ -228,48 +328,11 @@ impl Upload {
     }
 }
 
-/// A file in `.kift/`, which goes when this is dropped, unless it was placed.
-#[derive(Debug)]
-struct Partial {
-    root: Arc<Root>,
-    name: String,
-    /// Shared with a sync in the background.
-    file: Arc<OwnedFd>,
-    placed: bool,
-}
-
-impl Partial {
-    fn create(root: &Arc<Root>, transfer: TransferId) -> Result<Self, Code> {
-        let workshop = root.workshop()?;
-        let name = partial_name(transfer);
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let file = retry_on_intr(|| openat(&workshop.dir, &name, flags, FILE_MODE));
-        let file = file.map_err(|error| {
-            error!(name, %error, "cannot create a partial upload");
-            match reason(error) {
-                // The peer would take it for its own path.
-                Code::NotFound | Code::Exists => Code::Io,
-                code => code,
-            }
-        })?;
-        Ok(Self { root: Arc::clone(root), name, file: Arc::new(file), placed: false })
-    }
-
-    fn place_new(&self, folder: impl AsFd, name: &str) -> Result<(), Errno> {
-        let workshop = self.root.workshop().map_err(|_| Errno::ROFS)?;
-        rename_new(&workshop.dir, &self.name, folder, name, EntryKind::File)
-    }
-}
-
-impl Drop for Partial {
+impl Drop for Upload {
     fn drop(&mut self) {
-        if self.placed {
-            return;
-        }
-        if let Ok(workshop) = self.root.workshop()
-            && let Err(error) = unlinkat(&workshop.dir, &self.name, AtFlags::empty())
-        {
-            warn!(name = self.name, %error, "cannot remove a partial upload; the next start will");
+        // Whoever took over goes on with it.
+        if !self.is_placed && self.partial.has_turn(self.turn) {
+            self.root.served.attempts.drop(&self.partial);
         }
     }
 }
@@ -293,16 +356,6 @@ fn finish(file: &OwnedFd, len: Option<u64>, modified: Option<Timestamp>) -> Resu
     }
     // Not `fdatasync`, which need not keep the time.
     retry_on_intr(|| fsync(file))
-}
-
-/// One system call, but for a file system that takes less.
-pub(super) fn write_all(file: &OwnedFd, mut at: u64, mut data: &[u8]) -> Result<(), Errno> {
-    while !data.is_empty() {
-        let n = retry_on_intr(|| pwrite(file, data, at))?;
-        data = data.get(n..).filter(|_| n > 0).ok_or(Errno::IO)?;
-        at = at.saturating_add(n as u64);
-    }
-    Ok(())
 }
 
 /// Whether all bytes are zero. Of other contents it looks at the first few only.

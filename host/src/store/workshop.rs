@@ -1,5 +1,6 @@
 //! The reserved directory, where uploads are made.
 
+use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,16 +9,17 @@ use anyhow::{Context as _, Result, bail};
 use kift_core::wire::TransferId;
 use rustix::fs::{
     AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, fchmod, flock, fstat, mkdirat, openat,
-    unlinkat,
+    statat,
 };
 use rustix::io::{Errno, retry_on_intr};
-use tracing::warn;
 
 use super::beneath::{RESERVED, open_beneath};
+use super::checkpoint::now;
 
-/// What the names of partial uploads end in. Nothing else in `.kift/` is ever removed: it may be a
-/// later version's.
+/// What the names of partial uploads end in, and of what is known of them. Nothing else in `.kift/` is
+/// ever removed: it may be a later version's.
 const PARTIAL: &str = ".part";
+const MARK: &str = ".mark";
 
 /// The file in `.kift/` that a server locks.
 const LOCK: &str = "lock";
@@ -67,31 +69,41 @@ impl Workshop {
         }
     }
 
-    /// Removes what an earlier run left unfinished, and says how many that were. None of it has a
-    /// checkpoint from which it could be continued.
-    pub(super) fn remove_leftovers(&self) -> Result<u64, Errno> {
-        let mut leftovers = Vec::new();
+    /// What the names of the files that an earlier run left begin with.
+    pub(super) fn stems(&self) -> Result<BTreeSet<String>, Errno> {
+        let mut stems = BTreeSet::new();
         for entry in Dir::read_from(&self.dir)? {
             let entry = entry?;
-            if entry.file_name().to_bytes().ends_with(PARTIAL.as_bytes()) {
-                leftovers.push(entry.file_name().to_owned());
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            if let Some(stem) = [PARTIAL, MARK].iter().find_map(|end| name.strip_suffix(end)) {
+                stems.insert(stem.to_owned());
             }
         }
-        let mut removed = 0;
-        for name in leftovers {
-            match unlinkat(&self.dir, &name, AtFlags::empty()) {
-                Ok(()) => removed += 1,
-                Err(error) => warn!(?name, %error, "cannot remove a partial upload"),
-            }
+        Ok(stems)
+    }
+
+    /// Whether the partial of that stem is there.
+    pub(super) fn has_part(&self, stem: &str) -> Result<bool, Errno> {
+        match statat(&self.dir, part_name(stem), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error),
         }
-        Ok(removed)
     }
 }
 
-/// A name for a partial that no other upload of this process has, whatever identity it claims.
-pub(super) fn partial_name(transfer: TransferId) -> String {
+/// What the names of an upload's files begin with, as of no other upload, whatever identity it claims.
+pub(super) fn new_stem(transfer: TransferId) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let id = u128::from_be_bytes(transfer.0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("{id:032x}-{count}{PARTIAL}")
+    format!("{id:032x}-{:x}-{count}", now())
+}
+
+pub(super) fn part_name(stem: &str) -> String {
+    format!("{stem}{PARTIAL}")
+}
+
+pub(super) fn mark_name(stem: &str) -> String {
+    format!("{stem}{MARK}")
 }

@@ -135,7 +135,9 @@ fn answers_before_an_abort_count() {
     assert_eq!(held.closed, Some(Err(Error::PeerClosed(Code::ShuttingDown))));
     assert_eq!(held.port.results.len(), 2);
     assert_eq!(held.port.got.len(), 1);
-    assert_eq!(held.port.aborted.len(), 1);
+    // What came of the third may be gone on with.
+    assert_eq!(held.port.left.len(), 1);
+    assert!(held.port.aborted.is_empty());
     held.port.assert_closed();
 }
 

@@ -16,6 +16,7 @@ mod order;
 mod pending;
 mod pipeline;
 mod put;
+mod resume;
 mod room;
 mod round_trip;
 mod runs;

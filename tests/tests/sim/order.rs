@@ -275,7 +275,7 @@ fn a_refusal_is_understood() {
 
 #[test]
 fn unknown_requests_are_answered_and_their_data_discarded() {
-    for number in [20, 21, 127, 128, 255] {
+    for number in [23, 24, 127, 128, 255] {
         let payload = if number < 128 { vec![number] } else { vec![number, 1, 2, 3] };
         let unknown = |request| Frame::new(Kind::Request, request, payload.clone());
         let unsupported = |request| Frame::answer(request, &Answer::Failed(Code::Unsupported));
@@ -340,6 +340,7 @@ fn what_a_requester_does_not_take() {
     let stat = answer(1, &Answer::Stat { meta, digest: None });
     let sending = |size, file_size| Answer::Sending { size, file_size, modified: None };
     let ready = |from| answer(1, &Answer::Ready { from, root: digest(&[]) });
+    let stored_else = answer(1, &Answer::Stored { size: 2999, root: Digest([0; 32]), suffix: 0 });
     let stored = answer(1, &Answer::Stored { size: 3000, root: Digest([0; 32]), suffix: 0 });
     let begins = answer(1, &sending(2048, 9000));
     let chunk = contents(1024, 1);
@@ -388,8 +389,9 @@ fn what_a_requester_does_not_take() {
         (&list, vec![listed(1)], order),
         (&put, vec![ready(0)], order),
         (&put, vec![answer(1, &Answer::Unchanged)], order),
-        (&put_asks, vec![stored.clone()], order),
-        (&put_asks, vec![ready(1)], order),
+        // Before its data: of another size, or behind its end.
+        (&put_asks, vec![stored_else], order),
+        (&put_asks, vec![ready(3)], Code::Malformed),
         (&put_asks, vec![ready(0), ready(0)], order),
         (&put_asks, vec![ready(0), answer(1, &Answer::Unchanged)], order),
     ];

@@ -18,6 +18,8 @@ mod pending;
 mod pipeline;
 #[path = "../sim/put.rs"]
 mod put;
+#[path = "../sim/resume.rs"]
+mod resume;
 #[path = "../sim/round_trip.rs"]
 mod round_trip;
 #[path = "../sim/simple.rs"]

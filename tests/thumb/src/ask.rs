@@ -43,6 +43,11 @@ pub fn ask() {
                 let _ = black_box(session.stop(RequestId(any())));
             }
             2 => session.abort(Code::from(any() as u8)),
+            3 => {
+                if let Some(hasher) = session.prefix() {
+                    hasher.update(any_text().as_bytes());
+                }
+            }
             _ => {
                 black_box((session.is_idle(), session.requests_open(), session.uploading()));
             }
@@ -64,10 +69,12 @@ fn any_request() -> Request<'static> {
             ask: match any() {
                 0 => Ask::Now,
                 1 => Ask::Time,
+                2 => Ask::Ready,
                 _ => Ask::Digest(Digest(black_box([0; 32]))),
             },
         }),
         3 => Request::Get { path, first: any(), count: (any() == 0).then(any) },
+        9 => Request::Resume { path, first: any(), root: Digest(black_box([0; 32])) },
         4 => Request::Delete { path },
         5 => Request::Rename { from: path, to: any_text(), replace: any() == 0 },
         6 => Request::MakeDirectory { path },

@@ -4,8 +4,10 @@ use core::hint::black_box;
 
 use kift_core::driver::{Blocking, Step};
 use kift_core::session::Responder;
-use kift_core::storage::{Outcome, Page, RequestId, Store};
-use kift_core::wire::{Code, Entry, EntryKind, Meta, Password, Path, Put, Space, Timestamp};
+use kift_core::storage::{Begun, Outcome, Page, RequestId, Store};
+use kift_core::wire::{
+    Code, Digest, Entry, EntryKind, Meta, Password, Path, Put, Space, Timestamp,
+};
 
 use crate::bare::{any, any_text};
 use crate::world::{BUFFER_LEN, Port, Stream, any_config, any_u64, now, outcome, place};
@@ -54,9 +56,13 @@ fn any_meta() -> Meta {
 }
 
 impl Store for Port {
-    fn begin(&mut self, request: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<()> {
+    fn begin(&mut self, request: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<Begun> {
         black_box((request, path, put));
-        outcome(|| ())
+        outcome(|| match any() {
+            0 => Begun::Fresh,
+            1 => Begun::Resumed(any()),
+            _ => Begun::Stored { size: any_u64(), root: Digest([any() as u8; 32]), suffix: any() },
+        })
     }
 
     fn open(&mut self, request: RequestId, path: Path<'_>) -> Outcome<Meta> {

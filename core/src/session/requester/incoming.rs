@@ -1,6 +1,6 @@
 //! What a requester makes of the frames that come.
 
-use super::{Download, Due, Expect, Open, Requester, Upload};
+use super::{Check, Download, Due, Expect, Open, Requester, Upload};
 use crate::secure::Security;
 use crate::session::link::misbehaved;
 use crate::session::{Error, Event, Failure, Reply};
@@ -103,19 +103,23 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
                 Reply::Listed { entries, skipped }
             }
             (Expect::Space, Answer::Space(space)) => Reply::Space(space),
-            (Expect::Stored, Answer::Ready { from: 0, .. }) => {
-                return match self.upload {
-                    Upload::Asked { id: asked, .. } if asked == id && open.stopped => {
-                        self.upload = Upload::None;
-                        Ok(())
-                    }
-                    Upload::Asked { id: asked, size } if asked == id => {
-                        let sender = Sender::start(0, size, &mut self.hasher);
-                        self.upload = Upload::Sending { id, sender };
-                        Ok(())
-                    }
-                    _ => Err(Error::PeerMisbehaved(Code::OutOfOrder)),
+            (Expect::Stored, Answer::Ready { from, root }) => {
+                let Upload::Asked { id: asked, size } = self.upload else {
+                    return Err(Error::PeerMisbehaved(Code::OutOfOrder));
                 };
+                if asked != id {
+                    return Err(Error::PeerMisbehaved(Code::OutOfOrder));
+                }
+                if size.is_some_and(|size| u64::from(from) * CHUNK as u64 > size) {
+                    return Err(Error::PeerMisbehaved(Code::Malformed));
+                }
+                let sender = Sender::start(0, size, &mut self.hasher);
+                self.upload = match from {
+                    _ if open.stopped => Upload::None,
+                    0 => Upload::Sending { id, sender },
+                    chunks => Upload::Checking(Check { id, size, chunks, root, at: 0 }),
+                };
+                return Ok(());
             }
             (Expect::Stored, Answer::Unchanged) if matches!(self.upload, Upload::Asked { id: asked, .. } if asked == id) =>
             {
@@ -123,6 +127,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
                 Reply::Unchanged
             }
             (Expect::Stored, Answer::Stored { size, root, suffix }) if open.sent == Some(size) => {
+                Reply::Stored { size, root, suffix }
+            }
+            // An earlier attempt was stored, and only the answer was lost.
+            (Expect::Stored, Answer::Stored { size, root, suffix }) if matches!(self.upload, Upload::Asked { id: asked, size: declared } if asked == id && declared.is_none_or(|declared| declared == size)) =>
+            {
+                self.upload = Upload::None;
                 Reply::Stored { size, root, suffix }
             }
             #[cfg(feature = "host")]
@@ -152,6 +162,18 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
                     return Err(Error::PeerMisbehaved(Code::Malformed));
                 }
                 let receiver = Receiver::start(first, Some(size), &mut self.hasher);
+                self.download = Download::Receiving { id, receiver };
+                self.due = Due::Event(Event::Sending { request: id, size, file_size, modified });
+                return Ok(());
+            }
+            (Expect::Resumed { first }, Answer::Sending { size, file_size, modified })
+                if matches!(self.download, Download::None) =>
+            {
+                if !is_range(first, None, size, file_size) {
+                    return Err(Error::PeerMisbehaved(Code::Malformed));
+                }
+                // The hash is that of what is there since the request was made.
+                let receiver = Receiver::resume(first, Some(file_size));
                 self.download = Download::Receiving { id, receiver };
                 self.due = Due::Event(Event::Sending { request: id, size, file_size, modified });
                 return Ok(());
@@ -204,7 +226,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
     pub(super) fn refuse_upload(&mut self, refused: RequestId) {
         match self.upload {
             Upload::Asked { id, .. } if id == refused => self.upload = Upload::None,
-            Upload::Sending { id, .. } if id == refused => {
+            Upload::Sending { id, .. } | Upload::Checking(Check { id, .. }) if id == refused => {
                 self.upload = Upload::Closing { id, close: Close::Reset(Code::Cancelled) };
             }
             _ => {}

@@ -58,6 +58,10 @@ enum Expect {
         first: u32,
         count: Option<u32>,
     },
+    /// The rest of a file behind so many chunks, once these were compared.
+    Resumed {
+        first: u32,
+    },
     Goodbye,
     #[cfg(feature = "host")]
     Ticket,
@@ -87,7 +91,7 @@ impl Expect {
         if let Self::Run(_) = self {
             return true;
         }
-        matches!(self, Self::Sending { .. })
+        matches!(self, Self::Sending { .. } | Self::Resumed { .. })
     }
 }
 
@@ -125,6 +129,8 @@ enum Upload {
         id: RequestId,
         size: Option<u64>,
     },
+    /// The responder has some of it.
+    Checking(Check),
     Sending {
         id: RequestId,
         sender: Sender,
@@ -134,6 +140,20 @@ enum Upload {
         id: RequestId,
         close: Close,
     },
+}
+
+/// A source that is compared with what the responder has of it.
+#[derive(Debug, Clone, Copy)]
+struct Check {
+    id: RequestId,
+    /// Bytes of the file, where known.
+    size: Option<u64>,
+    /// What the responder has.
+    chunks: u32,
+    /// Their hash there.
+    root: Digest,
+    /// Bytes that were read here.
+    at: u64,
 }
 
 /// The download that the responder is sending.
@@ -266,6 +286,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
         {
             return Err(RequestError::Later);
         }
+        // Its hash is that of the file's beginning, and no other stream may disturb it.
+        if matches!(request, Request::Resume { .. }) && !self.open.is_empty() {
+            return Err(RequestError::Later);
+        }
         let behind = self.len_behind_stream();
         if behind.is_some() && request.has_data() {
             return Err(RequestError::Later);
@@ -299,7 +323,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
                 Ask::Now => {
                     Upload::Sending { id, sender: Sender::start(0, put.size, &mut self.hasher) }
                 }
-                Ask::Time | Ask::Digest(_) => Upload::Asked { id, size: put.size },
+                Ask::Time | Ask::Digest(_) | Ask::Ready => Upload::Asked { id, size: put.size },
             };
         }
         #[cfg(feature = "host")]
@@ -311,6 +335,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
         Ok(id)
     }
 
+    /// The session's hash, to be made that of the chunks that [`Request::Resume`] names before this is
+    /// made. It may still be another file's. None while anything is open.
+    pub fn prefix(&mut self) -> Option<&mut Hasher> {
+        self.open.is_empty().then_some(&mut self.hasher)
+    }
+
     /// Cancels a request. It is answered all the same: by `Cancelled`, or by its true outcome where
     /// that was already decided. A request that is over is left alone.
     ///
@@ -318,7 +348,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
     /// [`RequestError::Later`] where the stop does not fit the send buffer now.
     pub fn stop(&mut self, id: RequestId) -> Result<(), RequestError> {
         match self.upload {
-            Upload::Sending { id: sending, .. } if sending == id => {
+            Upload::Sending { id: sending, .. } | Upload::Checking(Check { id: sending, .. })
+                if sending == id =>
+            {
                 self.upload = Upload::Closing { id, close: Close::Reset(Code::Cancelled) };
                 return Ok(());
             }
@@ -350,7 +382,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
     pub fn uploading(&self) -> Option<RequestId> {
         match self.upload {
             Upload::None | Upload::Closing { .. } => None,
-            Upload::Asked { id, .. } | Upload::Sending { id, .. } => Some(id),
+            Upload::Asked { id, .. }
+            | Upload::Checking(Check { id, .. })
+            | Upload::Sending { id, .. } => Some(id),
         }
     }
 
@@ -508,7 +542,7 @@ where
         if self.link.is_over() && !matches!(self.due, Due::Commit { .. }) {
             if let Download::Receiving { id, .. } = self.download {
                 self.download = Download::None;
-                port.abort(id);
+                port.suspend(id);
             }
             return Poll::Ready(());
         }
@@ -553,6 +587,7 @@ fn expectation(request: &Request<'_>) -> Expect {
         Request::List { .. } => Expect::Listed,
         Request::Put(_) => Expect::Stored,
         Request::Get { first, count, .. } => Expect::Sending { first, count },
+        Request::Resume { first, .. } => Expect::Resumed { first },
         Request::Delete { .. }
         | Request::Rename { .. }
         | Request::MakeDirectory { .. }
@@ -560,9 +595,12 @@ fn expectation(request: &Request<'_>) -> Expect {
         Request::Space => Expect::Space,
         Request::Goodbye => Expect::Goodbye,
         #[cfg(feature = "host")]
-        Request::Status => Expect::Sending { first: 0, count: None },
+        Request::Status | Request::Partials => Expect::Sending { first: 0, count: None },
         #[cfg(feature = "host")]
-        Request::Shutdown | Request::Attach { .. } | Request::Release { .. } => Expect::Done,
+        Request::Shutdown
+        | Request::Attach { .. }
+        | Request::Release { .. }
+        | Request::Discard { .. } => Expect::Done,
         #[cfg(feature = "host")]
         Request::Ticket => Expect::Ticket,
         #[cfg(feature = "host")]

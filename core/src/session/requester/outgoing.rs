@@ -1,10 +1,11 @@
 //! What a requester sends, and its operations on the port.
 
-use super::{Download, Due, Requester, Upload};
+use super::{Check, Download, Due, Requester, Upload};
 use crate::secure::Security;
 use crate::session::link::PROGRESS_LEN;
 use crate::session::{Error, Event, Failure, Reply};
 use crate::storage::{Files, RequestId};
+use crate::transfer::Sender;
 use crate::wire::{CHUNK, Close, Code, Digest, Entry, Header, Kind, Path, Signal};
 use core::task::Poll;
 
@@ -17,8 +18,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
         if self.link.grant()
             && let Download::Receiving { id, receiver } = self.download
         {
-            let received = receiver.chunks();
-            self.link.queue_signal(id.low(), Signal::Progress { received, durable: 0 });
+            self.link.queue_signal(id.low(), receiver.progress());
         }
         if let Upload::Sending { id, sender } = self.upload
             && sender.is_done()
@@ -41,11 +41,49 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
                 let len = sender.next_len(self.link.batch(), self.link.credit());
                 len > 0 && (self.link.room() >= len || !self.link.has_output())
             }
+            // The source is read through what is free of the send buffer.
+            Upload::Checking(_) => self.link.room() >= CHUNK,
             Upload::None | Upload::Asked { .. } => false,
         }
     }
 
+    /// Reads what the responder has already, to find out whether it is the same.
+    fn check_prefix<P: Files>(&mut self, check: Check, port: &mut P) -> Poll<()> {
+        let Check { id, size, chunks, root, at } = check;
+        let end = u64::from(chunks) * CHUNK as u64;
+        let left = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
+        let buf = self.link.payload_mut((self.link.room() / CHUNK * CHUNK).min(left));
+        let Poll::Ready(outcome) = port.read(id, at, buf) else { return Poll::Pending };
+        let at = match outcome {
+            Ok(n) if n >= buf.len() => {
+                self.hasher.update(buf);
+                at.saturating_add(buf.len() as u64)
+            }
+            Ok(_) => {
+                self.fail_upload(id, Code::Changed);
+                return Poll::Ready(());
+            }
+            Err(code) => {
+                self.fail_upload(id, code);
+                return Poll::Ready(());
+            }
+        };
+        if at < end {
+            self.upload = Upload::Checking(Check { at, ..check });
+            self.link.report_work(id.low(), at, end);
+        } else if self.hasher.digest() == root {
+            self.upload = Upload::Sending { id, sender: Sender::resume(chunks, size) };
+            self.due = Due::Event(Event::Resumed { request: id, chunks });
+        } else {
+            self.fail_upload(id, Code::Changed);
+        }
+        Poll::Ready(())
+    }
+
     pub(super) fn read<P: Files>(&mut self, port: &mut P) -> Poll<()> {
+        if let Upload::Checking(check) = self.upload {
+            return self.check_prefix(check, port);
+        }
         let Upload::Sending { id, mut sender } = self.upload else { return Poll::Ready(()) };
         let len = sender.next_len(self.link.batch(), self.link.credit());
         let buf = self.link.payload_mut(len);
@@ -108,7 +146,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
         match port.write(id, receiver.at(), front.payload) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(())) => {
-                receiver.advance(front.payload, &mut self.hasher);
+                receiver.advance(id, front.payload, &mut self.hasher, port);
                 self.due = Due::Nothing;
             }
             Poll::Ready(Err(code)) => self.due = Due::Drop { id, code },

@@ -1,6 +1,6 @@
 //! What a responder makes of the frames that come.
 
-use super::{Responder, Task};
+use super::{Purpose, Responder, Task};
 use crate::secure::Security;
 use crate::session::link::misbehaved;
 use crate::session::{Error, Event};
@@ -44,6 +44,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
             }
             Task::Send { id, .. } if stops(id) => {
                 self.task = Task::Finish { id, close: Ok(cancelled) };
+            }
+            Task::Hash { id, purpose: Purpose::Prefix(_), .. } if stops(id) => {
+                self.link.pop();
+                self.discarding = true;
+                self.task = Task::Abort { id, code: Code::Cancelled };
             }
             Task::Hash { id, .. } if stops(id) => {
                 self.link.pop();

@@ -11,7 +11,7 @@ use crate::secure::{Plain, Security};
 use crate::storage::{RequestId, Store};
 use crate::time::Instant;
 use crate::transfer::{Hasher, Receiver, Sender};
-use crate::wire::{Answer, CHUNK, Close, Code, Digest, Meta, Role, Signal};
+use crate::wire::{Answer, CHUNK, Close, Code, Digest, Meta, Role};
 use core::task::Poll;
 
 /// What the session is doing. Each state but `Idle` belongs to one request.
@@ -64,7 +64,7 @@ enum Task {
         id: RequestId,
         purpose: Purpose,
     },
-    /// It is read for its hash.
+    /// It is read for its hash, or that of its first chunks.
     Hash {
         id: RequestId,
         purpose: Purpose,
@@ -80,6 +80,20 @@ enum Purpose {
     Stat,
     /// To compare with the file that an upload offers.
     Compare(Digest),
+    /// To go on with an upload behind so many chunks.
+    Prefix(u32),
+    /// To go on with a download behind so many chunks that the peer has, which have this hash.
+    Resume(u32, Digest),
+}
+
+impl Purpose {
+    /// Bytes that are hashed of a file.
+    fn len(self, meta: &Meta) -> u64 {
+        match self {
+            Self::Stat | Self::Compare(_) => meta.size,
+            Self::Prefix(chunks) | Self::Resume(chunks, _) => u64::from(chunks) * CHUNK as u64,
+        }
+    }
 }
 
 /// The end that serves, over two buffers `B` of at least 1052 bytes each.
@@ -174,8 +188,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
         if self.link.grant()
             && let Task::Receive { id, receiver } = self.task
         {
-            let received = receiver.chunks();
-            self.link.queue_signal(id.low(), Signal::Progress { received, durable: 0 });
+            self.link.queue_signal(id.low(), receiver.progress());
         }
         if let Task::Send { id, sender } = self.task
             && sender.is_done()
@@ -337,7 +350,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security, P: Store> Perform<P> for Respond
         match (outcome, self.current(), stopped) {
             (Poll::Pending, Some(id), _) => {
                 let (done, total) = match self.task {
-                    Task::Hash { at, meta, .. } => (at, meta.size),
+                    Task::Hash { at, purpose, meta, .. } => (at, purpose.len(&meta)),
                     _ => (0, 0),
                 };
                 self.link.report_work(id.low(), done, total);

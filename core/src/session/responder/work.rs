@@ -2,7 +2,11 @@
 
 use super::{Purpose, Responder, Task};
 use crate::secure::Security;
-use crate::storage::{Outcome, Page, RequestId, Store};
+#[cfg(feature = "host")]
+use crate::storage::Text;
+use crate::storage::{Begun, Outcome, Page, RequestId, Store};
+#[cfg(feature = "host")]
+use crate::transfer::Hasher;
 use crate::transfer::{Receiver, Sender};
 use crate::wire::{
     Answer, Ask, CHUNK, Close, Code, Digest, EntryKind, FILE_SIZE_MAX, Header, Kind, Meta, Path,
@@ -48,6 +52,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
                 }
                 other => other.map_ok(|_| Answer::Done),
             },
+            Request::Resume { first, root, .. } => {
+                self.task = Task::Open { id, purpose: Purpose::Resume(first, root) };
+                return Poll::Ready(());
+            }
             Request::Delete { path: text } => port.delete(id, path(text)).map_ok(|()| Answer::Done),
             Request::Rename { from, to, replace } => {
                 port.rename(id, path(from), path(to), replace).map_ok(|()| Answer::Done)
@@ -60,14 +68,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
                 port.login(id, user, &password).map_ok(|()| Answer::Done)
             }
             #[cfg(feature = "host")]
-            Request::Status => match port.open_status(id) {
-                Poll::Ready(Ok(meta)) => {
-                    self.link.pop();
-                    self.start_sending(id, meta, 0, None);
-                    return Poll::Ready(());
-                }
-                other => other.map_ok(|_| Answer::Done),
-            },
+            Request::Status => return self.send_text(id, Text::Status, port),
+            #[cfg(feature = "host")]
+            Request::Partials => return self.send_text(id, Text::Partials, port),
             #[cfg(feature = "host")]
             Request::Shutdown => port.shut_down(id).map_ok(|()| Answer::Done),
             #[cfg(feature = "host")]
@@ -103,6 +106,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
             },
             #[cfg(feature = "host")]
             Request::Release { transfer } => port.release(id, transfer).map_ok(|()| Answer::Done),
+            #[cfg(feature = "host")]
+            Request::Discard { transfer } => port.discard(id, transfer).map_ok(|()| Answer::Done),
             // It was answered when it came.
             Request::Goodbye => Poll::Ready(Ok(Answer::Done)),
         };
@@ -112,6 +117,17 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
         }
         self.link.pop();
         self.answer(id, &result.unwrap_or_else(Answer::Failed));
+        Poll::Ready(())
+    }
+
+    #[cfg(feature = "host")]
+    fn send_text<P: Store>(&mut self, id: RequestId, text: Text, port: &mut P) -> Poll<()> {
+        let Poll::Ready(opened) = port.open_text(id, text) else { return Poll::Pending };
+        self.link.pop();
+        match opened {
+            Ok(meta) => self.start_sending(id, meta, 0, None),
+            Err(code) => self.answer(id, &Answer::Failed(code)),
+        }
         Poll::Ready(())
     }
 
@@ -160,22 +176,59 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
         let path = Path::new(put.path).unwrap_or(Path::ROOT);
         let Poll::Ready(result) = port.begin(id, path, &put) else { return Poll::Pending };
         let (size, asked) = (put.size, put.ask != Ask::Now);
-        self.link.pop();
-        match result {
-            Ok(()) => {
+        let answer = match result {
+            Ok(Begun::Resumed(chunks)) if asked && chunks > 0 => {
+                return self.go_on(id, chunks, port);
+            }
+            Ok(Begun::Fresh | Begun::Resumed(_)) => {
+                self.link.pop();
                 let receiver = Receiver::start(0, size, &mut self.hasher);
                 if asked {
                     let ready = Answer::Ready { from: 0, root: self.hasher.digest() };
                     self.link.queue_answer(id.low(), &ready);
                 }
                 self.task = Task::Receive { id, receiver };
+                return Poll::Ready(());
             }
-            Err(code) => {
-                self.discarding = true;
-                self.answer(id, &Answer::Failed(code));
+            Ok(Begun::Stored { size, root, suffix }) if asked => {
+                Answer::Stored { size, root, suffix }
             }
-        }
+            // Its data are on their way, and whoever sends them expects no other answer.
+            Ok(Begun::Stored { .. }) => Answer::Failed(Code::Internal),
+            Err(code) => Answer::Failed(code),
+        };
+        self.link.pop();
+        self.discarding = true;
+        self.answer(id, &answer);
         Poll::Ready(())
+    }
+
+    /// Goes on with the upload in front, behind `chunks` that are there.
+    fn go_on<P: Store>(&mut self, id: RequestId, chunks: u32, port: &mut P) -> Poll<()> {
+        #[cfg(feature = "host")]
+        if let Some(tree) = port.tree(id) {
+            self.hasher = Hasher::continued(tree);
+            self.be_ready(id, chunks);
+            return Poll::Ready(());
+        }
+        let purpose = Purpose::Prefix(chunks);
+        let meta = Meta { kind: EntryKind::File, size: 0, modified: None };
+        self.hasher.reset();
+        self.task = Task::Hash { id, purpose, meta, at: 0 };
+        let _ = port;
+        Poll::Ready(())
+    }
+
+    /// The first chunks of the upload in front are hashed; the data behind them may come.
+    fn be_ready(&mut self, id: RequestId, chunks: u32) {
+        let size = match self.link.front().map(|front| Request::decode(front.payload)) {
+            Some(Ok(Request::Put(put))) => put.size,
+            _ => None,
+        };
+        self.link.pop();
+        let ready = Answer::Ready { from: chunks, root: self.hasher.digest() };
+        self.link.queue_answer(id.low(), &ready);
+        self.task = Task::Receive { id, receiver: Receiver::resume(chunks, size) };
     }
 
     pub(super) fn write<P: Store>(&mut self, id: RequestId, port: &mut P) -> Poll<()> {
@@ -185,7 +238,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
         };
         match port.write(id, receiver.at(), front.payload) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok(())) => receiver.advance(front.payload, &mut self.hasher),
+            Poll::Ready(Ok(())) => receiver.advance(id, front.payload, &mut self.hasher, port),
             Poll::Ready(Err(code)) => {
                 self.discarding = true;
                 self.task = Task::Abort { id, code };
@@ -217,6 +270,19 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
             None => Code::BadRange,
         };
         self.task = Task::Finish { id, close: Err(code) };
+    }
+
+    /// Sends what is behind the first chunks, which the peer has and which are hashed.
+    fn send_rest(&mut self, id: RequestId, meta: Meta, first: u32, is_same: bool) {
+        if !is_same || meta.size > FILE_SIZE_MAX {
+            let code = if is_same { Code::TooLarge } else { Code::Changed };
+            self.task = Task::Finish { id, close: Err(code) };
+            return;
+        }
+        let (file_size, modified) = (meta.size, meta.modified);
+        let size = file_size.saturating_sub(u64::from(first) * CHUNK as u64);
+        self.link.queue_answer(id.low(), &Answer::Sending { size, file_size, modified });
+        self.task = Task::Send { id, sender: Sender::resume(first, Some(file_size)) };
     }
 
     pub(super) fn read<P: Store>(
@@ -270,15 +336,19 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
         let [path, _] = request.paths().unwrap_or([Path::ROOT; 2]);
         let Poll::Ready(opened) = port.open(id, path) else { return Poll::Pending };
         match (opened, purpose) {
+            (Ok(meta), _) if purpose.len(&meta) > meta.size => {
+                self.link.pop();
+                self.task = Task::Finish { id, close: Err(Code::BadRange) };
+            }
             (Ok(meta), _) => {
                 self.hasher.reset();
                 self.task = Task::Hash { id, purpose, meta, at: 0 };
             }
-            (Err(code), Purpose::Stat) => {
+            (Err(_), Purpose::Compare(_)) => self.task = Task::Begin(id),
+            (Err(code), _) => {
                 self.link.pop();
                 self.answer(id, &Answer::Failed(code));
             }
-            (Err(_), Purpose::Compare(_)) => self.task = Task::Begin(id),
         }
         Poll::Ready(())
     }
@@ -292,7 +362,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
         port: &mut P,
     ) -> Poll<()> {
         let room = self.link.room() / CHUNK * CHUNK;
-        let left = usize::try_from(meta.size.saturating_sub(at)).unwrap_or(usize::MAX);
+        let end = purpose.len(&meta);
+        let left = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
         let buf = self.link.payload_mut(room.min(left));
         let Poll::Ready(outcome) = port.read(id, at, buf) else { return Poll::Pending };
         let at = match outcome {
@@ -303,9 +374,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
             Ok(_) => return self.end_hash(id, purpose, meta, Err(Code::Changed), port),
             Err(code) => return self.end_hash(id, purpose, meta, Err(code), port),
         };
-        if at < meta.size {
+        if at < end {
             self.task = Task::Hash { id, purpose, meta, at };
-            self.link.report_work(id.low(), at, meta.size);
+            self.link.report_work(id.low(), at, end);
             return Poll::Ready(());
         }
         let digest = self.hasher.digest();
@@ -320,16 +391,32 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
         digest: Result<Digest, Code>,
         port: &mut P,
     ) -> Poll<()> {
-        port.close(id);
         let answer = match (purpose, digest) {
+            (Purpose::Prefix(chunks), Ok(_)) => {
+                self.be_ready(id, chunks);
+                return Poll::Ready(());
+            }
+            (Purpose::Prefix(_), Err(code)) => {
+                self.link.pop();
+                self.discarding = true;
+                self.task = Task::Abort { id, code };
+                return Poll::Ready(());
+            }
+            (Purpose::Resume(first, root), Ok(digest)) => {
+                self.link.pop();
+                self.send_rest(id, meta, first, root == digest);
+                return Poll::Ready(());
+            }
             (Purpose::Stat, Ok(digest)) => Answer::Stat { meta, digest: Some(digest) },
-            (Purpose::Stat, Err(code)) => Answer::Failed(code),
+            (Purpose::Stat | Purpose::Resume(..), Err(code)) => Answer::Failed(code),
             (Purpose::Compare(wanted), Ok(digest)) if wanted == digest => Answer::Unchanged,
             (Purpose::Compare(_), _) => {
+                port.close(id);
                 self.task = Task::Begin(id);
                 return Poll::Ready(());
             }
         };
+        port.close(id);
         self.link.pop();
         self.answer(id, &answer);
         Poll::Ready(())
@@ -347,8 +434,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
             Task::Request(id)
             | Task::Begin(id)
             | Task::Open { id, .. }
-            | Task::Receive { id, .. }
             | Task::Abort { id, .. } => port.abort(id),
+            Task::Receive { id, .. } | Task::Hash { id, purpose: Purpose::Prefix(_), .. } => {
+                port.suspend(id);
+            }
             Task::Send { id, .. } | Task::Finish { id, .. } | Task::Hash { id, .. } => {
                 port.close(id);
             }

@@ -17,9 +17,9 @@ pub(in crate::cli) use files::{Df, Ls, Mkdir, Mv, Rm, Stat};
 pub(in crate::cli) use link::{Link, ServerKey};
 pub(in crate::cli) use offer::{Offer, Receive, Whom};
 pub(in crate::cli) use people::{Authorize, Key, Pair, PasswordSource, User};
-pub(in crate::cli) use serve::{Serve, Status, Stop};
+pub(in crate::cli) use serve::{Partials, Serve, Status, Stop};
 pub(in crate::cli) use shell::Shell;
-pub(in crate::cli) use transfer::{Cat, Get, OnConflict, Put, Selection, Sync};
+pub(in crate::cli) use transfer::{Cat, Get, OnConflict, Put, Retry, Selection, Sync};
 
 /// Move files between machines, whole or not at all.
 ///
@@ -85,6 +85,8 @@ pub(in crate::cli) enum Command {
     Mkdir(Mkdir),
     /// Show how much room the server has
     Df(Df),
+    /// Show your uploads that were interrupted and can go on, or forget them
+    Partials(Partials),
     /// Show who is on a server, and what it is doing
     Status(Status),
     /// Stop a server once what runs has ended, or its grace time is over

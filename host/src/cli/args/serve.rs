@@ -99,6 +99,21 @@ pub(in crate::cli) struct Status {
     pub(in crate::cli) link: Link,
 }
 
+/// Show uploads that were interrupted.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Partials {
+    /// The server
+    pub(in crate::cli) remote: Remote,
+    /// Have the server forget the one with this id, as it is shown
+    #[arg(long, value_name = "ID", conflicts_with = "discard_all")]
+    pub(in crate::cli) discard: Option<String>,
+    /// Have the server forget all of them
+    #[arg(long)]
+    pub(in crate::cli) discard_all: bool,
+    #[command(flatten)]
+    pub(in crate::cli) link: Link,
+}
+
 /// Stop a server.
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Stop {

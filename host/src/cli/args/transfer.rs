@@ -104,7 +104,18 @@ pub(in crate::cli) struct Put {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(LINKS_MAX)))]
     pub(in crate::cli) links: Option<u8>,
     #[command(flatten)]
+    pub(in crate::cli) retry: Retry,
+    #[command(flatten)]
     pub(in crate::cli) link: Link,
+}
+
+/// What to do where the link is lost, or cannot be had yet.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub(in crate::cli) struct Retry {
+    /// Where the link is lost, or cannot be had yet, try again up to so many times in a row, each time
+    /// after a longer while. Files go on where they were
+    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "links")]
+    pub(in crate::cli) retry: u32,
 }
 
 /// Fetch files.
@@ -125,6 +136,8 @@ pub(in crate::cli) struct Get {
     /// Have so many data links beside the first, over all of which large files go
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(LINKS_MAX)))]
     pub(in crate::cli) links: Option<u8>,
+    #[command(flatten)]
+    pub(in crate::cli) retry: Retry,
     #[command(flatten)]
     pub(in crate::cli) link: Link,
 }
@@ -151,6 +164,8 @@ pub(in crate::cli) struct Sync {
     /// Have so many data links beside the first, over all of which large files go
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(LINKS_MAX)))]
     pub(in crate::cli) links: Option<u8>,
+    #[command(flatten)]
+    pub(in crate::cli) retry: Retry,
     #[command(flatten)]
     pub(in crate::cli) link: Link,
 }

@@ -94,6 +94,11 @@ impl<'a> Account<'a> {
         self.meter.aside(|| self.console.result(format_args!("{line}")));
     }
 
+    /// Something that a user who watches may want to know.
+    pub(super) fn tell(&self, line: &str) {
+        self.meter.aside(|| self.console.summary(format_args!("{line}")));
+    }
+
     /// Something that the user need not know.
     pub(super) fn detail(&self, line: fmt::Arguments<'_>) {
         self.meter.aside(|| self.console.detail(line));

@@ -6,9 +6,10 @@ use anyhow::{Result, bail};
 
 use super::incoming::Destination;
 use super::{Choices, Mover};
+use crate::cli::Verdict;
 use crate::cli::args::Get;
+use crate::cli::connect::connect_patiently;
 use crate::cli::console::Console;
-use crate::cli::{Verdict, connect};
 use crate::remote::Remote;
 
 pub(in crate::cli) fn run(get: &Get, place: Option<&Path>, console: &Console) -> Result<Verdict> {
@@ -22,7 +23,7 @@ pub(in crate::cli) fn run(get: &Get, place: Option<&Path>, console: &Console) ->
         skip: get.selection.skip(),
         dry_run: get.selection.dry_run,
     };
-    let mut client = connect(first, &get.link, place)?;
+    let mut client = connect_patiently(first, &get.link, get.retry, place, console)?;
     let mut mover = Mover::new(&mut client, &choices, console);
     mover.gather(get.links)?;
     let paths: Vec<String> = remotes.iter().map(|remote| remote.path.clone()).collect();

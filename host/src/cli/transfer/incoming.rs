@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use kift_core::Tree;
 use kift_core::wire::{Code, EntryKind, Meta, Timestamp};
 
 use super::Skip;
@@ -142,7 +143,7 @@ impl Mover<'_> {
     }
 
     /// Fetches a file, of which a listing may have told `meta`.
-    fn fetch_file(
+    pub(super) fn fetch_file(
         &mut self,
         remote: &str,
         local: Option<PathBuf>,
@@ -173,12 +174,25 @@ impl Mover<'_> {
         {
             return Ok(());
         }
-        let sink: Box<dyn Sink + Send> = match &local {
-            None => Box::new(Pipe(io::stdout())),
-            Some(local) => Box::new(FileSink::new(local.clone(), self.choices.conflict)),
+        let conflict = self.choices.conflict;
+        let (sink, has_rest): (Box<dyn Sink + Send>, bool) = match &local {
+            None => (Box::new(Pipe::new(io::stdout())), false),
+            Some(local) => {
+                let sink = match self.client.name_of(remote) {
+                    Some(origin) => FileSink::of(origin, local.clone(), conflict),
+                    None => FileSink::new(local.clone(), conflict),
+                };
+                let has_rest = sink.has_rest();
+                (Box::new(sink), has_rest)
+            }
         };
         let sink = Box::new(Metered { sink, meter: self.account.meter.clone() });
-        let requested = self.client.get(remote, sink);
+        self.goes_on |= has_rest;
+        let requested = if has_rest {
+            self.client.get_rest(remote, sink)
+        } else {
+            self.client.get(remote, sink)
+        };
         self.requested(Job::Fetch { remote: remote.to_owned(), local }, requested)
     }
 
@@ -193,7 +207,7 @@ impl Mover<'_> {
         let begins = |size| meter.expect(Some(size));
         let Some(moved) = crew.get(self.client, remote, sink, begins)? else { return Ok(false) };
         let job = Job::Fetch { remote: remote.to_owned(), local: Some(local.to_path_buf()) };
-        self.tell_moved(&job, moved);
+        self.tell_moved(job, moved);
         Ok(true)
     }
 
@@ -244,6 +258,26 @@ impl Sink for Metered {
 
     fn commit(&mut self) -> io::Result<u32> {
         self.sink.commit()
+    }
+
+    fn have(&mut self) -> Option<Tree> {
+        self.sink.have()
+    }
+
+    fn restart(&mut self) -> io::Result<()> {
+        self.sink.restart()
+    }
+
+    fn mark(&mut self, tree: &Tree) {
+        self.sink.mark(tree);
+    }
+
+    fn durable(&self) -> u32 {
+        self.sink.durable()
+    }
+
+    fn suspend(&mut self) {
+        self.sink.suspend();
     }
 }
 

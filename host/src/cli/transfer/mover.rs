@@ -2,21 +2,25 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
+use indicatif::HumanBytes;
 use kift_core::session::{Failure, Reply};
 use kift_core::storage::RequestId;
-use kift_core::wire::{Code, Digest, Meta, Request, suffixed};
+use kift_core::wire::{Ask, Code, Digest, Meta, Request, suffixed};
 use serde_json::json;
 
 use super::Choices;
 use super::account::Account;
 use crate::cli::Verdict;
+use crate::cli::connect::again;
 use crate::cli::console::{Console, advice, advised};
 use crate::cli::meter::Meter;
-use crate::client::{Client, ClientError, Crew, Done, Moved};
+use crate::client::{Client, ClientError, Crew, Done, Moved, Notice};
+use crate::journal::{Entry, Journal};
+use crate::state::State;
 
 /// The entries of a remote directory.
 pub(super) type Entries = BTreeMap<String, Meta>;
@@ -28,6 +32,8 @@ pub(super) enum Job {
     Send {
         local: Option<PathBuf>,
         remote: String,
+        /// By which a later command goes on with it.
+        entry: Option<Entry>,
     },
     /// None for standard output.
     Fetch {
@@ -40,6 +46,8 @@ pub(super) enum Job {
     Remove {
         remote: String,
     },
+    /// Of what an earlier attempt left: whether it is there does not matter.
+    Discard,
 }
 
 /// Moves files over a client that is connected.
@@ -52,6 +60,12 @@ pub(in crate::cli) struct Mover<'a> {
     pub(super) crew: Option<Crew>,
     /// Remote directories as they were when they were looked at.
     seen: HashMap<String, Result<Rc<Entries>, Failure>>,
+    /// Where uploads are remembered.
+    pub(super) journal: Option<Journal>,
+    /// Something of an earlier attempt was asked for: it may turn out to have changed since.
+    pub(super) goes_on: bool,
+    /// What is to be moved anew: it has changed since an earlier attempt.
+    changed: Vec<Job>,
 }
 
 impl<'a> Mover<'a> {
@@ -68,7 +82,41 @@ impl<'a> Mover<'a> {
             let (console, meter) = (console.clone(), account.meter.clone());
             client.on_steps(move |step| meter.aside(|| console.step(step)));
         }
-        Self { client, choices, account, open: HashMap::new(), crew: None, seen: HashMap::new() }
+        let (notes, meter) = (console.clone(), account.meter.clone());
+        client.on_notices(move |notice| {
+            let told = match notice {
+                Notice::Lost { why, wait } => again(why, wait),
+                Notice::Resumed { path, bytes } => {
+                    format!("{path:?} goes on behind the {} that are there", HumanBytes(bytes))
+                }
+            };
+            meter.aside(|| notes.summary(format_args!("{told}")));
+        });
+        Self {
+            client,
+            choices,
+            account,
+            open: HashMap::new(),
+            crew: None,
+            seen: HashMap::new(),
+            journal: None,
+            goes_on: false,
+            changed: Vec::new(),
+        }
+    }
+
+    /// Remembers uploads in the directory `place` or where this machine usually remembers things, so that
+    /// a later command can go on with them.
+    pub(in crate::cli) fn remember(&mut self, place: Option<&Path>) {
+        // Without it, uploads only begin anew.
+        let opened = State::open(place).map_err(|error| format!("{error:#}"));
+        let opened = opened.and_then(|state| Journal::open(&state).map_err(|e| e.to_string()));
+        match opened {
+            Ok(journal) => self.journal = Some(journal),
+            Err(error) => {
+                self.account.detail(format_args!("uploads cannot be remembered: {error}"));
+            }
+        }
     }
 
     /// Knows how far it is.
@@ -91,19 +139,48 @@ impl<'a> Mover<'a> {
     /// Says goodbye behind the last request, waits until all are answered, and sums up. `queued` is
     /// how it went until here.
     pub(in crate::cli) fn goodbye(mut self, queued: Result<(), ClientError>) -> Result<Verdict> {
-        let result = queued.and_then(|()| self.client.finish());
+        let result = queued.and_then(|()| self.move_changed()).and_then(|()| self.client.finish());
         self.conclude(result)
     }
 
     /// The same, and the session goes on.
     pub(in crate::cli) fn settle(mut self, queued: Result<(), ClientError>) -> Result<Verdict> {
-        let result = queued.and_then(|()| self.drain());
+        let result = queued.and_then(|()| self.move_changed()).and_then(|()| self.drain());
         self.conclude(result)
+    }
+
+    /// Moves anew what has changed since an earlier attempt, if that can be among what is under way.
+    fn move_changed(&mut self) -> Result<(), ClientError> {
+        // In another session anything may be found to have changed.
+        let mut may_come = self.goes_on || self.client.retries();
+        while may_come || !self.changed.is_empty() {
+            self.drain()?;
+            may_come = false;
+            for job in std::mem::take(&mut self.changed) {
+                let (remote, side) = (job.remote(), if job.is_sent() { "here" } else { "there" });
+                let told = format!("{remote:?} has changed {side} since, and begins again");
+                self.account.tell(&told);
+                match job {
+                    Job::Send { local: Some(local), remote, .. } => {
+                        self.send_file(local, remote, Ask::Now)?;
+                    }
+                    Job::Fetch { remote, local } => self.fetch_file(&remote, local, None)?,
+                    Job::Send { .. }
+                    | Job::MakeDirectory { .. }
+                    | Job::Remove { .. }
+                    | Job::Discard => {}
+                }
+            }
+        }
+        Ok(())
     }
 
     fn conclude(&mut self, result: Result<(), ClientError>) -> Result<Verdict> {
         // Answers came although the session may have broken.
         self.tell_done();
+        for job in std::mem::take(&mut self.changed) {
+            self.tell_failure(&job, Failure::Local(Code::Changed), None);
+        }
         let verdict = self.account.close(result.is_ok());
         let Err(error) = result else { return Ok(verdict) };
         let is_sending = self.open.values().any(|job| matches!(job, Job::Send { .. }));
@@ -202,15 +279,26 @@ impl<'a> Mover<'a> {
 
     fn tell(&mut self, done: Done) {
         let Some(job) = self.open.remove(&done.request) else { return };
-        self.tell_moved(&job, Moved { result: done.result, reason: done.reason });
+        let Done { result, reason, resumed, skipped, .. } = done;
+        self.tell_moved(job, Moved { result, reason, resumed, skipped });
     }
 
     /// Tells what came of `job`.
-    pub(super) fn tell_moved(&mut self, job: &Job, moved: Moved) {
-        match (moved.result, job) {
+    pub(super) fn tell_moved(&mut self, mut job: Job, moved: Moved) {
+        if let Job::Send { entry, .. } = &mut job
+            && let Some(entry) = entry.take()
+        {
+            entry.forget();
+        }
+        if moved.is_of_what_changed() {
+            self.changed.push(job);
+            return;
+        }
+        let skipped = moved.skipped;
+        match (moved.result, &job) {
             (Ok(Reply::Stored { size, root, suffix }), Job::Send { remote, .. }) => {
                 let path = with_suffix(remote, suffix);
-                self.account.add(size);
+                self.account.add(size.saturating_sub(skipped));
                 let (blake3, console) = (root.to_string(), self.account.console);
                 self.account.meter.aside(|| {
                     console.object(&json!({ "path": path, "size": size, "blake3": blake3 }));
@@ -222,7 +310,7 @@ impl<'a> Mover<'a> {
             }
             (Ok(Reply::Unchanged), Job::Send { remote, .. }) => self.account.add_unchanged(remote),
             (Ok(Reply::Got { size, root, suffix }), Job::Fetch { remote, local }) => {
-                self.account.add(size);
+                self.account.add(size.saturating_sub(skipped));
                 let Some(local) = local else { return };
                 let stored = match local.file_name().and_then(|name| name.to_str()) {
                     Some(name) if suffix > 0 => {
@@ -244,6 +332,7 @@ impl<'a> Mover<'a> {
             }
             (Ok(Reply::Done), Job::Remove { remote }) => self.account.add_removed(remote),
             (Err(failure), Job::MakeDirectory { .. }) if failure.code() == Code::Exists => {}
+            (Err(_), Job::Discard) => {}
             (Err(failure), job) => self.tell_failure(job, failure, moved.reason),
             (Ok(_), _) => {}
         }
@@ -260,12 +349,17 @@ impl<'a> Mover<'a> {
 }
 
 impl Job {
+    fn is_sent(&self) -> bool {
+        matches!(self, Self::Send { .. })
+    }
+
     fn remote(&self) -> &str {
         match self {
             Self::Send { remote, .. }
             | Self::Fetch { remote, .. }
             | Self::MakeDirectory { remote }
             | Self::Remove { remote } => remote,
+            Self::Discard => "",
         }
     }
 }
@@ -277,7 +371,7 @@ fn failed(job: &Job, failure: Failure, reason: Option<io::Error>) -> String {
         (Job::Send { local, .. }, Some(error)) => {
             format!("{}: cannot read it: {error}", shown(local.as_ref()))
         }
-        (Job::Send { local, remote }, None) => {
+        (Job::Send { local, remote, .. }, None) => {
             let local = shown(local.as_ref());
             match failure {
                 Failure::Peer(Code::Cancelled) => {
@@ -311,6 +405,7 @@ fn failed(job: &Job, failure: Failure, reason: Option<io::Error>) -> String {
         (Job::Remove { remote }, _) => {
             advised(format_args!("cannot remove {remote:?}: {failure}"), advice)
         }
+        (Job::Discard, _) => format!("cannot discard what was left of an upload: {failure}"),
     }
 }
 

@@ -11,8 +11,12 @@ use kift_core::wire::{Ask, Digest, EntryKind, Meta, Put, Request, TransferId};
 use super::Skip;
 use super::mover::{Job, Mover};
 use super::tree::{NOT_UTF8, branches};
-use crate::client::{ClientError, Patient, Upload, timestamp};
+use crate::client::{ClientError, Contents, Patient, Upload, new_transfer_id, timestamp};
+use crate::journal::{Earlier, Entry};
 use crate::remote::join;
+
+/// Bytes of the smallest file that is worth being gone on with.
+const REMEMBERED_MIN: u64 = 2 << 20;
 
 /// Where files are sent to.
 #[derive(Debug, Clone, Copy)]
@@ -193,7 +197,12 @@ impl Mover<'_> {
         }
     }
 
-    fn send_file(&mut self, local: PathBuf, remote: String, ask: Ask) -> Result<(), ClientError> {
+    pub(super) fn send_file(
+        &mut self,
+        local: PathBuf,
+        remote: String,
+        ask: Ask,
+    ) -> Result<(), ClientError> {
         self.account.meter.show(&remote);
         let opened = File::open(&local).and_then(|file| Ok((file.metadata()?, file)));
         let (meta, file) = match opened {
@@ -236,7 +245,7 @@ impl Mover<'_> {
         };
         match moved {
             Some(moved) => {
-                self.tell_moved(&Job::Send { local: Some(local), remote }, moved);
+                self.tell_moved(Job::Send { local: Some(local), remote, entry: None }, moved);
                 Ok(())
             }
             None => self.put(Some(local), remote, Box::new(file), Some(meta), ask),
@@ -247,11 +256,25 @@ impl Mover<'_> {
         &mut self,
         local: Option<PathBuf>,
         remote: String,
-        source: Box<dyn io::Read + Send>,
+        source: Box<dyn Contents + Send>,
         meta: Option<&Metadata>,
         ask: Ask,
     ) -> Result<(), ClientError> {
+        let entry = match (&local, meta) {
+            (Some(local), Some(meta)) => self.enter(local, &remote, meta),
+            _ => None,
+        };
+        if let Some(transfer) = entry.as_ref().and_then(|entry| entry.stale) {
+            self.request(Job::Discard, &Request::Discard { transfer })?;
+        }
+        let transfer = entry.as_ref().map_or_else(new_transfer_id, |entry| entry.transfer);
+        let ask = match &entry {
+            Some(Entry { earlier: Earlier::Same, .. }) if ask == Ask::Now => Ask::Ready,
+            _ => ask,
+        };
+        self.goes_on |= entry.is_some() && ask != Ask::Now;
         let requested = self.client.put(Upload {
+            transfer,
             path: &remote,
             size: meta.map(Metadata::len),
             modified: meta.and_then(|meta| meta.modified().ok()).and_then(timestamp),
@@ -259,7 +282,28 @@ impl Mover<'_> {
             ask,
             source,
         });
-        self.requested(Job::Send { local, remote }, requested)
+        self.requested(Job::Send { local, remote, entry }, requested)
+    }
+
+    /// Remembers an upload that is worth it.
+    fn enter(&mut self, local: &Path, remote: &str, meta: &Metadata) -> Option<Entry> {
+        if meta.len() < REMEMBERED_MIN {
+            return None;
+        }
+        let to = self.client.name_of(remote)?;
+        match self.journal.as_ref()?.enter(local, meta, &to) {
+            Ok(entry) => {
+                if entry.earlier == Earlier::Changed {
+                    let local = local.display();
+                    self.account.tell(&format!("{local} has changed since, and begins again"));
+                }
+                Some(entry)
+            }
+            Err(error) => {
+                self.account.detail(format_args!("an upload cannot be remembered: {error}"));
+                None
+            }
+        }
     }
 
     /// Whether the file `local` is at its destination already.

@@ -7,9 +7,10 @@ use kift_core::wire::{Code, EntryKind};
 
 use super::outgoing::Target;
 use super::{Choices, Mover};
+use crate::cli::Verdict;
 use crate::cli::args::Put;
+use crate::cli::connect::connect_patiently;
 use crate::cli::console::{Console, advice, advised};
-use crate::cli::{Verdict, connect};
 use crate::client::Client;
 use crate::remote::Remote;
 
@@ -22,13 +23,14 @@ pub(in crate::cli) fn run(put: &Put, place: Option<&Path>, console: &Console) ->
         skip: put.selection.skip(),
         dry_run: put.selection.dry_run,
     };
-    let mut client = connect(&remote, &put.link, place)?;
+    let mut client = connect_patiently(&remote, &put.link, put.retry, place, console)?;
     let target = Target {
         path: &remote.path,
         is_directory: remote.is_directory || is_directory(&mut client, &remote.path)?,
         name: put.name.as_deref(),
     };
     let mut mover = Mover::new(&mut client, &choices, console);
+    mover.remember(place);
     mover.gather(put.links)?;
     let queued = mover.send(files, target)?;
     mover.goodbye(queued)

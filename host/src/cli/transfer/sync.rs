@@ -9,9 +9,10 @@ use kift_core::wire::{Conflict, EntryKind, Request};
 use super::incoming::remove_others;
 use super::mover::Job;
 use super::{Choices, Mover, Skip};
+use crate::cli::Verdict;
 use crate::cli::args::Sync;
+use crate::cli::connect::connect_patiently;
 use crate::cli::console::Console;
-use crate::cli::{Verdict, connect};
 use crate::client::ClientError;
 use crate::remote::{Remote, join};
 
@@ -31,8 +32,9 @@ pub(in crate::cli) fn run(sync: &Sync, place: Option<&Path>, console: &Console) 
         dry_run: sync.dry_run,
     };
     let (Way::Up(_, remote) | Way::Down(remote, _)) = &way;
-    let mut client = connect(remote, &sync.link, place)?;
+    let mut client = connect_patiently(remote, &sync.link, sync.retry, place, console)?;
     let mut mover = Mover::new(&mut client, &choices, console);
+    mover.remember(place);
     mover.gather(sync.links)?;
     let queued = match &way {
         Way::Up(here, there) => up(&mut mover, here, &there.path, sync.delete),

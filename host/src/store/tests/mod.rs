@@ -7,14 +7,16 @@ mod opening;
 mod quotas;
 mod races;
 mod refused;
+mod resume;
 mod uploads;
 
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
-use kift_core::storage::{Files as _, Outcome, Page, RequestId, Store as _};
+use kift_core::storage::{Begun, Files as _, Outcome, Page, RequestId, Store as _};
 use kift_core::wire::{
     Ask, Code, Conflict, Digest, Entry, EntryKind, Path, Put, Timestamp, TransferId,
 };
@@ -62,15 +64,28 @@ impl Fixture {
         fs::read_to_string(self.at(path)).unwrap()
     }
 
-    /// The names in `.kift/` besides the lock.
+    /// The names in `.kift/` besides the lock, and besides what says what came of uploads.
     fn partials(&self) -> Vec<String> {
+        let names = self.reserved().into_iter();
+        names.filter(|name| !name.ends_with(".mark") || self.is_of_a_partial(name)).collect()
+    }
+
+    fn is_of_a_partial(&self, mark: &str) -> bool {
+        self.at(".kift").join(mark.replace(".mark", ".part")).exists()
+    }
+
+    /// The names in `.kift/` besides the lock.
+    fn reserved(&self) -> Vec<String> {
         let entries = fs::read_dir(self.at(".kift")).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name != "lock").collect()
     }
 
+    /// Begins an upload of which nothing is there.
     fn begin(&mut self, path: &str, put: &Put<'_>) -> Result<(), Code> {
-        until(|| self.session.begin(REQUEST, named(path), put))
+        let begun = until(|| self.session.begin(REQUEST, named(path), put))?;
+        assert_eq!(begun, Begun::Fresh);
+        Ok(())
     }
 
     /// The whole of an upload, as a session does it.
@@ -149,8 +164,11 @@ fn named(path: &str) -> Path<'_> {
 }
 
 /// An upload about which nothing is known beforehand.
+/// An upload that is no other's.
 fn put(conflict: Conflict) -> Put<'static> {
-    let transfer = TransferId([0xab; 16]);
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let transfer = TransferId(u128::from(count).to_be_bytes());
     Put { path: "", transfer, size: None, modified: None, conflict, ask: Ask::Now }
 }
 

@@ -311,7 +311,7 @@ fn change_something(session: &mut Session, random: &mut Random, paths: &[&str]) 
             let size = random.below(6) as u64 * 700;
             let declared = (kind > 7).then_some(size);
             let begun = session.begin(REQUEST, path, &Put { size: declared, ..put(conflict) });
-            if begun != Poll::Ready(Ok(())) {
+            if begun != Poll::Ready(Ok(Begun::Fresh)) {
                 return;
             }
             let written = session.write(REQUEST, 0, &data(size));

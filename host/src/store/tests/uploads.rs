@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::*;
-use crate::store::background::Background;
+use crate::background::Background;
 use crate::store::session::Open;
 
 #[test]

@@ -1,0 +1,299 @@
+//! An upload's bytes until they have a name: a file in `.kift/`, which may outlive its session.
+
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
+use kift_core::Tree;
+use kift_core::storage::Outcome;
+use kift_core::wire::{Code, Conflict, Digest, EntryKind};
+use rustix::fs::{AtFlags, Mode, OFlags, fdatasync, ftruncate, openat, unlinkat};
+use rustix::io::{Errno, retry_on_intr};
+use tracing::{error, warn};
+
+use crate::record::{Record, write_all};
+
+use super::change::rename_new;
+use super::checkpoint::{Asked, Checkpoint, Placing, now};
+use super::ledger::Reservation;
+use super::reason::reason;
+use super::root::Root;
+use super::workshop::{Workshop, mark_name, new_stem, part_name};
+
+/// What a stored file's permissions are before the umask. The partial has them from the start:
+/// nobody else can enter `.kift/`.
+const FILE_MODE: Mode = Mode::from_raw_mode(0o644);
+
+/// The file, and beside it what is known of it, if that is worth it. Whoever has the turn writes.
+pub(super) struct Partial {
+    root: Arc<Root>,
+    /// What the names of both begin with.
+    stem: String,
+    file: Arc<OwnedFd>,
+    state: Mutex<State>,
+    /// Chunks from which an attempt could go on after a power cut.
+    durable: AtomicU32,
+}
+
+struct State {
+    /// Of the attempt that may write.
+    turn: u64,
+    record: Option<Record<Checkpoint>>,
+    checkpoint: Checkpoint,
+    /// None once it is another's.
+    reservation: Option<Reservation>,
+    fate: Fate,
+}
+
+/// What becomes of it when nobody has it any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Goes,
+    Stays,
+    Gone,
+}
+
+impl Partial {
+    /// A new one, in which there is nothing.
+    pub(super) fn create(
+        root: &Arc<Root>,
+        asked: Asked,
+        reservation: Reservation,
+    ) -> Result<Self, Code> {
+        let dir = &root.workshop()?.dir;
+        let stem = new_stem(asked.transfer);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = retry_on_intr(|| openat(dir, part_name(&stem), flags, FILE_MODE));
+        let file = file.map_err(|error| {
+            error!(stem, %error, "cannot create a partial upload");
+            match reason(error) {
+                // The peer would take it for its own path.
+                Code::NotFound | Code::Exists => Code::Io,
+                code => code,
+            }
+        })?;
+        let checkpoint = Checkpoint { asked, since: now(), tree: Tree::new(), placing: None };
+        Ok(Self::new(root, stem, file, None, checkpoint, reservation))
+    }
+
+    /// One that an earlier attempt left, cut to what is durable of it. None where that is no more what
+    /// it was; it is removed.
+    pub(super) fn reopen(root: &Arc<Root>, rest: Rest) -> Option<Self> {
+        let workshop = root.workshop().ok()?;
+        let Rest { stem, reservation } = rest;
+        let opened = || -> Result<Option<_>, Errno> {
+            let read = Record::open(&workshop.dir, &mark_name(&stem))?;
+            let Some((record, last)) = read.filter(|(_, last)| Checkpoint::is_sound(last)) else {
+                return Ok(None);
+            };
+            let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let part = part_name(&stem);
+            let file = retry_on_intr(|| openat(&workshop.dir, &part, flags, Mode::empty()))?;
+            // Zeros at its end may never have been written.
+            retry_on_intr(|| ftruncate(&file, last.bytes()))?;
+            Ok(Some((record, Checkpoint { placing: None, ..last }, file)))
+        };
+        match opened() {
+            Ok(Some((record, checkpoint, file))) => {
+                return Some(Self::new(root, stem, file, Some(record), checkpoint, reservation));
+            }
+            Ok(None) => warn!(stem, "a checkpoint cannot be read, and its upload begins again"),
+            Err(error) => warn!(stem, %error, "an upload cannot be gone on with, and begins again"),
+        }
+        remove(workshop, &stem);
+        None
+    }
+
+    fn new(
+        root: &Arc<Root>,
+        stem: String,
+        file: OwnedFd,
+        record: Option<Record<Checkpoint>>,
+        checkpoint: Checkpoint,
+        reservation: Reservation,
+    ) -> Self {
+        let durable = AtomicU32::new(checkpoint.chunks());
+        let reservation = Some(reservation);
+        let state = State { turn: 0, record, checkpoint, reservation, fate: Fate::Goes };
+        let (root, file) = (Arc::clone(root), Arc::new(file));
+        Self { root, stem, file, state: Mutex::new(state), durable }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state, for the attempt whose turn it is.
+    fn mine(&self, turn: u64) -> Result<MutexGuard<'_, State>, Code> {
+        let state = self.state();
+        if state.turn == turn { Ok(state) } else { Err(Code::Superseded) }
+    }
+
+    /// Whether that attempt may write, or leave it to others.
+    pub(super) fn has_turn(&self, turn: u64) -> bool {
+        self.mine(turn).is_ok()
+    }
+
+    /// Gives the turn to a new attempt: no other writes any more. Gives what is durable.
+    pub(super) fn take_over(&self) -> (u64, Tree) {
+        let mut state = self.state();
+        state.turn += 1;
+        (state.turn, state.checkpoint.tree.clone())
+    }
+
+    pub(super) fn asked(&self) -> Asked {
+        self.state().checkpoint.asked.clone()
+    }
+
+    /// Chunks from which an attempt could go on after a power cut.
+    pub(super) fn durable(&self) -> u32 {
+        self.durable.load(Ordering::Acquire)
+    }
+
+    /// Has at least `amount` reserved.
+    pub(super) fn reserve(&self, turn: u64, amount: u64) -> Outcome<()> {
+        match self.mine(turn) {
+            Ok(mut state) => match &mut state.reservation {
+                Some(reservation) => self.root.reserve(reservation, amount),
+                None => Poll::Ready(Err(Code::Superseded)),
+            },
+            Err(code) => Poll::Ready(Err(code)),
+        }
+    }
+
+    pub(super) fn write(&self, turn: u64, at: u64, data: &[u8]) -> Result<(), Code> {
+        // Under the lock: whoever takes over has written what comes after it.
+        let _state = self.mine(turn)?;
+        write_all(&self.file, at, data).map_err(reason)
+    }
+
+    /// Shared with a sync in the background.
+    pub(super) fn file(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.file)
+    }
+
+    /// Makes what has these values durable, and a checkpoint of it: `tree` was written.
+    pub(super) fn mark(&self, turn: u64, tree: Tree) -> Result<(), Code> {
+        // Not under the lock: it takes as long as it takes.
+        retry_on_intr(|| fdatasync(&self.file)).map_err(|error| self.unsynced(error))?;
+        let mut state = self.mine(turn)?;
+        state.checkpoint.tree = tree;
+        self.keep(&mut state).map_err(|error| self.unsynced(error))?;
+        self.durable.store(state.checkpoint.chunks(), Ordering::Release);
+        Ok(())
+    }
+
+    fn unsynced(&self, error: Errno) -> Code {
+        error!(stem = self.stem, %error, "an upload cannot be made durable");
+        reason(error)
+    }
+
+    /// Writes the checkpoint.
+    fn keep(&self, state: &mut State) -> Result<(), Errno> {
+        let dir = &self.root.workshop().map_err(|_| Errno::ROFS)?.dir;
+        let record = match &mut state.record {
+            Some(record) => record,
+            none => none.insert(Record::create(dir, &mark_name(&self.stem))?),
+        };
+        record.write(&state.checkpoint)
+    }
+
+    /// Whether an attempt with the same id must find out what came of this one after a crash:
+    /// whether the name is taken says nothing then. What replaces may do so twice, unless much would
+    /// be sent again.
+    fn is_announced(state: &State) -> bool {
+        state.record.is_some() || state.checkpoint.asked.conflict != Conflict::Replace
+    }
+
+    /// All of it is durable and about to get its name with this suffix.
+    pub(super) fn announce(
+        &self,
+        turn: u64,
+        size: u64,
+        root: Digest,
+        suffix: u32,
+    ) -> Result<(), Code> {
+        let mut state = self.mine(turn)?;
+        if !Self::is_announced(&state) {
+            return Ok(());
+        }
+        state.checkpoint.placing = Some(Placing { size, root, suffix });
+        self.keep(&mut state).map_err(|error| self.unsynced(error))
+    }
+
+    /// Renames it to `name` in `folder`, over what is there.
+    pub(super) fn replace(&self, folder: impl AsFd, name: &str) -> Result<(), Errno> {
+        let dir = &self.root.workshop().map_err(|_| Errno::ROFS)?.dir;
+        rustix::fs::renameat(dir, part_name(&self.stem), folder, name)
+    }
+
+    /// Renames it to `name` in `folder`, where nothing may be.
+    pub(super) fn place_new(&self, folder: impl AsFd, name: &str) -> Result<(), Errno> {
+        let dir = &self.root.workshop().map_err(|_| Errno::ROFS)?.dir;
+        rename_new(dir, &part_name(&self.stem), folder, name, EntryKind::File)
+    }
+
+    /// It has its name, by which `store` enters it in the books. Gives the stem, if there is something
+    /// on disk that says what came of it.
+    pub(super) fn placed(&self, store: impl FnOnce(&Reservation)) -> Option<String> {
+        let mut state = self.state();
+        if let Some(reservation) = state.reservation.take() {
+            store(&reservation);
+        }
+        state.fate = Fate::Gone;
+        state.record.is_some().then(|| self.stem.clone())
+    }
+
+    /// Leaves what is durable to a later attempt, if it is this one's turn and there is anything.
+    pub(super) fn leave(&self, turn: u64) -> Option<(Asked, Rest)> {
+        let mut state = self.mine(turn).ok()?;
+        if self.durable() == 0 {
+            return None;
+        }
+        // Nobody has the turn any more.
+        state.turn += 1;
+        state.fate = Fate::Stays;
+        let rest = Rest { stem: self.stem.clone(), reservation: state.reservation.take()? };
+        Some((state.checkpoint.asked.clone(), rest))
+    }
+}
+
+/// What is left of an attempt.
+#[derive(Debug)]
+pub(super) struct Rest {
+    pub(super) stem: String,
+    pub(super) reservation: Reservation,
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if state.fate != Fate::Goes {
+            return;
+        }
+        if let Ok(workshop) = self.root.workshop() {
+            remove(workshop, &self.stem);
+        }
+    }
+}
+
+/// Removes a partial and what is known of it. The latter first: alone it might say that the partial has
+/// its name.
+pub(super) fn remove(workshop: &Workshop, stem: &str) {
+    for name in [mark_name(stem), part_name(stem)] {
+        match unlinkat(&workshop.dir, &name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(error) => {
+                warn!(name, %error, "cannot remove a partial upload; the next start will");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Partial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Partial").field("stem", &self.stem).finish_non_exhaustive()
+    }
+}
