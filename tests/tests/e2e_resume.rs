@@ -171,6 +171,23 @@ fn one_command_survives_its_server() {
     }
 }
 
+/// One that went on behind what an earlier command left, and loses its server too.
+#[test]
+fn a_download_that_went_on_goes_on_again() {
+    let mut stage = Stage::new();
+    let len = 120 * MIB;
+    write_random(&stage.server.file("file"), len, 1);
+    interrupt(&stage, false);
+    let mut client = Running::start(stage.get(&["--retry", "20"]));
+    wait_until("it goes on", || client.is_over() || stage.partial_len() > 80 * MIB);
+    stage.server.kill();
+    stage.server.restart();
+    let ended = client.end();
+    assert_eq!(ended.stderr.matches("goes on behind").count(), 2, "{ended:?}");
+    assert!(moved(ended) <= len - 8 * MIB);
+    stage.is_clean();
+}
+
 /// The line is cut behind any record; the outcome is that of one upload, which is told once.
 #[test]
 fn one_command_survives_its_line() {

@@ -189,7 +189,7 @@ impl<T: Read + Write> Client<T> {
             (Ok(Request::Put(put)), _) if put.ask == Ask::Now => {
                 Request::Put(Put { ask: Ask::Ready, ..put })
             }
-            (Ok(Request::Get { path, .. }), Some(tree)) => {
+            (Ok(Request::Get { path, .. } | Request::Resume { path, .. }), Some(tree)) => {
                 let hasher = Hasher::continued(tree.clone());
                 root = hasher.digest();
                 self.make_idle()?;
@@ -197,6 +197,10 @@ impl<T: Read + Write> Client<T> {
                     *prefix = hasher;
                 }
                 Request::Resume { path, first: tree.runs() << RunLen::MIN.0, root }
+            }
+            // What it was to go on behind is not there any more.
+            (Ok(Request::Resume { path, .. }), None) => {
+                Request::Get { path, first: 0, count: None }
             }
             (Ok(request @ Request::List { .. }), _) => {
                 self.desk.forget_entries();
