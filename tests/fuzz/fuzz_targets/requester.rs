@@ -95,20 +95,8 @@ fn go_on(driven: &mut Driven, credit: &mut u64, u: &mut Unstructured<'_>) -> Res
                 let signal = any_signal(u)?;
                 Frame::signal(number.wrapping_add(u.int_in_range(0..=2)?), signal)
             }
-            12 => {
-                // Whatever it grants.
-                *credit = u64::MAX;
-                let len = usize::from(u.arbitrary::<u8>()?).min(u.len());
-                driven.feed(u.bytes(len)?);
-                continue;
-            }
-            13 => {
-                driven.pass(u)?;
-                driven.drain();
-                continue;
-            }
-            14 => {
-                driven.change_transport(u)?;
+            which @ 12..=14 => {
+                driven.trouble(which - 12, credit, u)?;
                 continue;
             }
             _ => {

@@ -37,6 +37,27 @@ impl<S: Perform<P>, P> Drive<S, P> {
         Self { session, port, closed: None, sent: Vec::new(), now: 0, piece, room }
     }
 
+    /// What may happen on any link: 0, bytes that are anything, and so may grant anything, which
+    /// `credit` then says; 1, time passes; 2, another transport.
+    ///
+    /// # Errors
+    /// The input ends.
+    pub fn trouble(&mut self, which: u8, credit: &mut u64, u: &mut Unstructured<'_>) -> Result<()> {
+        match which {
+            0 => {
+                *credit = u64::MAX;
+                let len = usize::from(u.arbitrary::<u8>()?).min(u.len());
+                self.feed(u.bytes(len)?);
+            }
+            1 => {
+                self.now += u64::from(u.arbitrary::<u16>()?);
+                self.drain();
+            }
+            _ => self.change_transport(u)?,
+        }
+        Ok(())
+    }
+
     /// Other pieces, or a transport that blocks.
     ///
     /// # Errors
@@ -44,15 +65,6 @@ impl<S: Perform<P>, P> Drive<S, P> {
     pub fn change_transport(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
         self.piece = *u.choose(&[1, 3, 13, 100, 1052, usize::MAX])?;
         self.room = *u.choose(&[0, 5, 200, 2000, usize::MAX, usize::MAX, usize::MAX])?;
-        Ok(())
-    }
-
-    /// Lets time pass.
-    ///
-    /// # Errors
-    /// The input ends.
-    pub fn pass(&mut self, u: &mut Unstructured<'_>) -> Result<()> {
-        self.now += u64::from(u.arbitrary::<u16>()?);
         Ok(())
     }
 
