@@ -3,7 +3,7 @@
 use std::task::Poll;
 
 use kift_core::storage::{Files as _, Store as _};
-use kift_core::wire::{Code, Conflict, EntryKind, Path, Put, Timestamp};
+use kift_core::wire::{Code, Conflict, EntryKind, Path, Put, Timestamp, TransferId};
 use kift_firmware_sim::board::nor::{BLOCK_LEN, Nor, Times};
 use kift_firmware_sim::flash::{FILES_MAX, MountError, NAME_LEN_MAX, Store};
 use kift_tests::flash::{self, REQUEST, complete};
@@ -362,7 +362,8 @@ fn two_uploads_of_one_name() {
     ] {
         let data = [contents(5000, 1), contents(6000, 2)];
         for (number, data) in data.iter().enumerate() {
-            let put = flash::request("a", None, conflict);
+            let transfer = TransferId([number as u8; 16]);
+            let put = Put { transfer, ..flash::request("a", None, conflict) };
             let port = &mut device.handle(number);
             complete(|| port.begin(REQUEST, path("a"), &put)).unwrap();
             flash::write(port, 0, data).unwrap();

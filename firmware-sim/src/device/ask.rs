@@ -10,12 +10,13 @@ use core::task::{Poll, ready};
 use core::time::Duration;
 
 use embedded_nal::TcpClientStack;
+use kift_core::Hasher;
 use kift_core::driver::{Blocking, NalError, NalStream, Step};
 use kift_core::secure::{NoEntropy, Peer, PublicKey, Security};
 use kift_core::session::{Config, Error, Event, Failure, Reply, RequestError, Requester};
-use kift_core::storage::{Files, Outcome, RequestId, Store as _};
+use kift_core::storage::{Begun, Files, Outcome, RequestId, Store as _};
 use kift_core::wire::{
-    Ask, Code, Conflict, Digest, Meta, Path, Put, Request, Timestamp, TransferId,
+    Ask, CHUNK, Code, Conflict, Digest, Meta, Path, Put, Request, Timestamp, TransferId,
 };
 
 use super::frame::{Frame, Frames};
@@ -25,6 +26,12 @@ use crate::flash::{self, Flash, PeerRole};
 
 /// How long a server may take to accept a connection.
 const DIAL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A file of so many bytes is worth a record in flash, so that sending it goes on after a reset.
+const LASTING_LEN: u64 = 64 << 10;
+
+/// Bytes that are read at a time of what is there of a file.
+const PIECE_LEN: usize = 256;
 
 /// The errand's request is the first of its session, and its goodbye the second.
 const ID: RequestId = RequestId(1);
@@ -55,6 +62,14 @@ pub enum Errand<'a> {
 }
 
 impl<'a> Errand<'a> {
+    /// The name of the file in flash.
+    #[must_use]
+    pub const fn local(&self) -> &'a str {
+        match self {
+            Self::Push { local, .. } | Self::Fetch { local, .. } => local,
+        }
+    }
+
     /// The name of the file on the server.
     #[must_use]
     pub const fn remote(&self) -> &'a str {
@@ -171,7 +186,7 @@ impl<'m, L: Links> Runner<'m, L> {
         let local = |code| Trouble::Request(Failure::Local(code));
         let mut port = Port::open(errand, transfer, store, board).map_err(local)?;
         let result = self.connect_and_ask(errand, stack, remote, &mut port, board);
-        port.close();
+        port.close(board, result.is_ok()).map_err(local)?;
         result
     }
 
@@ -183,6 +198,22 @@ impl<'m, L: Links> Runner<'m, L> {
         port: &mut Port<'_, F, HANDLES>,
         board: &impl Platform,
     ) -> Result<Done, Trouble<S::Error>> {
+        // What is left of an earlier session would keep the frames.
+        self.session = None;
+        let link = self.links.link(&self.config).map_err(Trouble::Link)?;
+        let session = self.frames.first().and_then(Frames::lend).and_then(|(rx, tx)| {
+            let session = Session::<L>::with_security(rx, tx, &self.config, link).ok()?;
+            Some(self.session.insert(session))
+        });
+        let Some(session) = session else {
+            return Err(Trouble::Session(Error::Closed(Code::Internal)));
+        };
+        // It may take a while, which no server needs to wait for.
+        let root = match session.prefix() {
+            Some(hasher) => port.hash(hasher, board).map(|()| hasher.digest()),
+            None => Err(Code::Internal),
+        };
+        let root = root.map_err(|code| Trouble::Request(Failure::Local(code)))?;
         let dialled = board.now().after(DIAL_PATIENCE);
         let dialling = Cell::new(true);
         let mut stream = NalStream::connect(stack, remote, |waits| {
@@ -191,17 +222,7 @@ impl<'m, L: Links> Runner<'m, L> {
         })
         .map_err(Trouble::Dial)?;
         dialling.set(false);
-        // What is left of an earlier session would keep the frames.
-        self.session = None;
-        let link = self.links.link(&self.config).map_err(Trouble::Link)?;
-        let session = self.frames.first().and_then(Frames::lend).and_then(|(rx, tx)| {
-            let session = Session::<L>::with_security(rx, tx, &self.config, link).ok()?;
-            Some(self.session.insert(session))
-        });
-        let result = match session {
-            Some(session) => converse(session, &mut stream, port, errand.remote(), board),
-            None => Err(Error::Closed(Code::Internal)),
-        };
+        let result = converse(session, &mut stream, port, errand.remote(), root, board);
         if !port.store.is_pairing() {
             self.links.end_pairing();
         }
@@ -235,6 +256,7 @@ fn converse<S, T, F, const HANDLES: usize>(
     stream: &mut T,
     port: &mut Port<'_, F, HANDLES>,
     remote: &str,
+    root: Digest,
     board: &impl Platform,
 ) -> Result<(), Error>
 where
@@ -249,7 +271,7 @@ where
             session.abort(Code::Cancelled);
         }
         if !asked {
-            asked = match session.request(&port.request(remote)) {
+            asked = match session.request(&port.request(remote, root)) {
                 Ok(_) => true,
                 Err(RequestError::Refused(code)) => {
                     port.result = Some(Err(Failure::Local(code)));
@@ -276,6 +298,7 @@ where
 /// The store, as the session of an errand sees it.
 struct Port<'a, F: Flash, const HANDLES: usize> {
     store: &'a mut flash::Store<F, HANDLES>,
+    /// By what the server knows the file, or this store what came of it.
     transfer: TransferId,
     file: File<'a>,
     server: Server,
@@ -304,6 +327,8 @@ enum File<'a> {
     Source(Meta),
     /// It is to be fetched.
     Wanted(Path<'a>),
+    /// So many chunks of it came before, and what follows is to be fetched.
+    Begun(u32),
     /// The server has said what comes; the store is yet to be told.
     Coming(Path<'a>, u64, Option<Timestamp>),
     /// What comes is being written.
@@ -318,26 +343,76 @@ impl<'a, F: Flash, const HANDLES: usize> Port<'a, F, HANDLES> {
         store: &'a mut flash::Store<F, HANDLES>,
         board: &impl Platform,
     ) -> Result<Self, Code> {
-        let file = match *errand {
-            Errand::Push { local, .. } => {
-                let path = Path::named(local)?;
-                File::Source(settle(board, || store.handle(0).open(ID, path))?)
-            }
-            Errand::Fetch { local, .. } => File::Wanted(Path::named(local)?),
+        let path = Path::named(errand.local())?;
+        let mut port = Self {
+            store,
+            transfer,
+            file: File::Wanted(path),
+            server: Server::Unheard,
+            result: None,
         };
-        Ok(Self { store, transfer, file, server: Server::Unheard, result: None })
+        match errand {
+            Errand::Push { remote, .. } => {
+                let root = settle(board, || port.store.info(path))?.root;
+                let meta = settle(board, || port.store.handle(0).open(ID, path))?;
+                port.file = File::Source(meta);
+                if port.is_lasting() {
+                    let of = digest(&root.0, remote);
+                    port.transfer = settle(board, || port.store.errand(of, transfer))?;
+                }
+            }
+            Errand::Fetch { remote, local } => {
+                port.transfer = TransferId(digest(local.as_bytes(), remote));
+                let put = port.put(path, None, None, Ask::Ready);
+                match settle(board, || port.store.handle(0).begin(ID, path, &put))? {
+                    Begun::Resumed(chunks) => port.file = File::Begun(chunks),
+                    Begun::Fresh => port.store.handle(0).abort(ID),
+                    // That was an earlier errand.
+                    Begun::Stored { .. } => {}
+                }
+            }
+        }
+        Ok(port)
     }
 
-    fn request<'b>(&self, remote: &'b str) -> Request<'b> {
+    /// Whether it is a file that is sent, and one that is worth a record.
+    const fn is_lasting(&self) -> bool {
+        matches!(self.file, File::Source(Meta { size, .. }) if size >= LASTING_LEN)
+    }
+
+    /// The hash of what came before, for the request that goes on behind it.
+    fn hash(&mut self, hasher: &mut Hasher, board: &impl Platform) -> Result<(), Code> {
+        let File::Begun(chunks) = self.file else { return Ok(()) };
+        let (mut at, end) = (0, u64::from(chunks).saturating_mul(CHUNK as u64));
+        while at < end {
+            let mut piece = [0; PIECE_LEN];
+            let len = settle(board, || self.store.handle(0).read(ID, at, &mut piece))?;
+            hasher.update(&piece);
+            at = at.saturating_add(len.max(1) as u64);
+        }
+        Ok(())
+    }
+
+    fn put<'b>(
+        &self,
+        path: Path<'b>,
+        size: Option<u64>,
+        modified: Option<Timestamp>,
+        ask: Ask,
+    ) -> Put<'b> {
+        let (path, transfer, conflict) = (path.as_str(), self.transfer, Conflict::Replace);
+        Put { path, transfer, size, modified, conflict, ask }
+    }
+
+    /// What is asked of the server, where `root` is the hash of what came before.
+    fn request<'b>(&self, remote: &'b str, root: Digest) -> Request<'b> {
         match self.file {
-            File::Source(Meta { size, modified, .. }) => Request::Put(Put {
-                path: remote,
-                transfer: self.transfer,
-                size: Some(size),
-                modified,
-                conflict: Conflict::Replace,
-                ask: Ask::Now,
-            }),
+            File::Source(Meta { size, modified, .. }) => {
+                let ask = if self.is_lasting() { Ask::Ready } else { Ask::Now };
+                let (path, transfer, conflict) = (remote, self.transfer, Conflict::Replace);
+                Request::Put(Put { path, transfer, size: Some(size), modified, conflict, ask })
+            }
+            File::Begun(first) => Request::Resume { path: remote, first, root },
             _ => Request::Get { path: remote, first: 0, count: None },
         }
     }
@@ -345,25 +420,39 @@ impl<'a, F: Flash, const HANDLES: usize> Port<'a, F, HANDLES> {
     /// Tells the store what comes, where it was not told yet.
     fn begin(&mut self) -> Outcome<()> {
         if let File::Coming(path, size, modified) = self.file {
-            let put = Put {
-                path: path.as_str(),
-                transfer: self.transfer,
-                size: Some(size),
-                modified,
-                conflict: Conflict::Replace,
-                ask: Ask::Now,
-            };
+            let put = self.put(path, Some(size), modified, Ask::Now);
             ready!(self.store.handle(0).begin(ID, path, &put))?;
             self.file = File::Open;
         }
         Poll::Ready(Ok(()))
     }
 
-    fn close(&mut self) {
-        if let File::Source(_) = self.file {
-            self.store.handle(0).close(ID);
+    /// The session is over, and the errand done or not.
+    fn close(&mut self, board: &impl Platform, is_done: bool) -> Result<(), Code> {
+        match self.file {
+            File::Source(_) => {
+                self.store.handle(0).close(ID);
+                // Another errand like it is another.
+                if is_done && self.is_lasting() {
+                    settle(board, || self.store.end_errand())?;
+                }
+            }
+            // Where the server has said why not, what came before is of no use.
+            File::Begun(_) if self.result.is_some() => self.store.handle(0).abort(ID),
+            File::Begun(_) => self.store.handle(0).suspend(ID),
+            File::Wanted(_) | File::Coming(..) | File::Open => {}
         }
+        Ok(())
     }
+}
+
+/// Tells an errand from others.
+fn digest(what: &[u8], remote: &str) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&(what.len() as u32).to_le_bytes()).update(what).update(remote.as_bytes());
+    let mut digest = [0; 16];
+    digest.iter_mut().zip(hasher.finalize().as_bytes()).for_each(|(to, from)| *to = *from);
+    digest
 }
 
 impl<F: Flash, const HANDLES: usize> Files for Port<'_, F, HANDLES> {
@@ -384,6 +473,14 @@ impl<F: Flash, const HANDLES: usize> Files for Port<'_, F, HANDLES> {
 
     fn abort(&mut self, request: RequestId) {
         self.store.handle(0).abort(request);
+    }
+
+    fn suspend(&mut self, request: RequestId) {
+        self.store.handle(0).suspend(request);
+    }
+
+    fn durable(&mut self, request: RequestId) -> u32 {
+        self.store.handle(0).durable(request)
     }
 
     fn admit(&mut self, peer: &Peer) -> Outcome<()> {
@@ -412,11 +509,14 @@ impl<F: Flash, const HANDLES: usize> Files for Port<'_, F, HANDLES> {
             self.server = Server::Paired(key);
         }
         match event {
-            Event::Sending { size, modified, .. } => {
-                if let File::Wanted(path) = self.file {
-                    self.file = File::Coming(path, size, modified);
+            Event::Sending { size, modified, .. } => match self.file {
+                File::Wanted(path) => self.file = File::Coming(path, size, modified),
+                File::Begun(_) => {
+                    self.store.handle(0).set_modified(modified);
+                    self.file = File::Open;
                 }
-            }
+                _ => {}
+            },
             Event::Done { request: ID, result } => self.result = Some(result),
             _ => {}
         }

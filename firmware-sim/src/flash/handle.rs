@@ -6,14 +6,17 @@ use heapless::String;
 use kift_core::secure::Peer;
 use kift_core::storage::{Begun, Files, Outcome, Page, RequestId, Store as Port};
 use kift_core::wire::{
-    Code, Conflict, Digest, Entry, EntryKind, Meta, Path, Put, Space as Room, suffixed,
+    Ask, CHUNK, Code, Conflict, Digest, Entry, EntryKind, Meta, Path, Put, Space as Room,
+    Timestamp, suffixed,
 };
 
 use super::data;
 use super::gate::data_offset;
-use super::record::{Body, Extent, File, NAME_LEN_MAX, ROOT, Record, Slot};
-use super::store::{Cursor, Open, Source, Store};
-use super::upload::{Block, Upload};
+use super::record::{Body, Extent, Extents, File, NAME_LEN_MAX, ROOT, Record, Slot};
+use super::rest::Origin;
+use super::space::count;
+use super::store::{Cursor, Open, Source, Store, hash_of};
+use super::upload::{Block, Keeping, Upload};
 use super::{FILES_MAX, Flash};
 
 /// The storage port of one session or task, which has at most one thing open.
@@ -33,6 +36,13 @@ impl<'s, F: Flash, const HANDLES: usize> Handle<'s, F, HANDLES> {
         match self.store.open.get_mut(self.number) {
             Some(open) => core::mem::replace(open, what),
             None => Open::Nothing,
+        }
+    }
+
+    /// The upload that is open is to have this time of last modification.
+    pub fn set_modified(&mut self, modified: Option<Timestamp>) {
+        if let Some(Open::Upload(upload)) = self.store.open.get_mut(self.number) {
+            upload.modified = modified;
         }
     }
 
@@ -57,6 +67,32 @@ impl<'s, F: Flash, const HANDLES: usize> Handle<'s, F, HANDLES> {
         })
     }
 
+    /// What came of an earlier attempt that was stored as `name` or one that is made of it.
+    fn earlier(&mut self, of: &Origin, name: &str) -> Outcome<Option<Begun>> {
+        let Some(slot) = ready!(self.store.stored_by(of.transfer))? else {
+            return Poll::Ready(Ok(None));
+        };
+        let record = ready!(self.store.record(slot))?;
+        let is_it = |suffix: &u32| *suffixed(name, *suffix) == *record.name;
+        let suffix = (0..=FILES_MAX as u32).find(is_it).filter(|_| record.parent == of.parent);
+        Poll::Ready(Ok(match (suffix, record.body) {
+            (Some(suffix), Body::File(File { size, root, .. })) => {
+                Some(Begun::Stored { size: size.into(), root, suffix })
+            }
+            _ => None,
+        }))
+    }
+
+    /// Takes the blocks for an upload. The rests of others give way to it.
+    fn claim(&mut self, extents: &mut Extents, size: Option<u64>) -> Outcome<()> {
+        loop {
+            match self.store.claim(extents, size) {
+                Err(Code::NoSpace) if ready!(self.store.make_way())? => {}
+                claimed => return Poll::Ready(claimed),
+            }
+        }
+    }
+
     fn commit_upload(&mut self, upload: &Upload, size: u64, root: Digest) -> Outcome<u32> {
         if u64::from(upload.written) != size {
             return Poll::Ready(Err(Code::SizeMismatch));
@@ -78,7 +114,12 @@ impl<'s, F: Flash, const HANDLES: usize> Handle<'s, F, HANDLES> {
                 (Some(slot), Conflict::Replace) => slot,
                 (Some(_), Conflict::Refuse) => return Poll::Ready(Err(Code::Exists)),
             };
-            let file = File { size: upload.written, root, extents: upload.extents.clone() };
+            let file = File {
+                size: upload.written,
+                root,
+                transfer: upload.of.transfer,
+                extents: upload.extents.clone(),
+            };
             let record = Record {
                 parent: upload.parent,
                 name: &name,
@@ -131,13 +172,15 @@ impl<'s, F: Flash, const HANDLES: usize> Handle<'s, F, HANDLES> {
 impl<F: Flash, const HANDLES: usize> Files for Handle<'_, F, HANDLES> {
     fn read(&mut self, _: RequestId, at: u64, buf: &mut [u8]) -> Outcome<usize> {
         let Store { table, open, .. } = &mut *self.store;
-        let Some(Open::Source(source)) = open.get_mut(self.number) else {
-            return Poll::Ready(Err(Code::Internal));
+        let (extents, size) = match open.get(self.number) {
+            Some(Open::Source(source)) => (&source.extents, source.size),
+            Some(Open::Upload(upload)) => (&upload.extents, upload.written),
+            _ => return Poll::Ready(Err(Code::Internal)),
         };
         let gate = ready!(table.gate())?;
         let mut at = u32::try_from(at).unwrap_or(u32::MAX);
         let mut filled = 0;
-        while let Some((offset, len)) = source.piece::<F>(at)
+        while let Some((offset, len)) = piece::<F>(extents, size, at)
             && let Some(free) = buf.get_mut(filled..).filter(|free| !free.is_empty())
         {
             let (piece, _) = free.split_at_mut(free.len().min(len));
@@ -149,36 +192,66 @@ impl<F: Flash, const HANDLES: usize> Files for Handle<'_, F, HANDLES> {
     }
 
     fn write(&mut self, _: RequestId, at: u64, data: &[u8]) -> Outcome<()> {
-        let Store { table, space, open, .. } = &mut *self.store;
-        let Some(Open::Upload(upload)) = open.get_mut(self.number) else {
-            return Poll::Ready(Err(Code::Internal));
-        };
-        match u32::try_from(at) {
-            Ok(at) => upload.write(table, space, at, data),
-            Err(_) => Poll::Ready(Err(Code::TooLarge)),
+        let at = u32::try_from(at).map_err(|_| Code::TooLarge)?;
+        loop {
+            let Store { table, space, open, .. } = &mut *self.store;
+            let upload = match open.get_mut(self.number) {
+                Some(Open::Upload(upload)) => upload,
+                Some(Open::TakenOver) => return Poll::Ready(Err(Code::Superseded)),
+                _ => return Poll::Ready(Err(Code::Internal)),
+            };
+            match ready!(upload.write(table, space, at, data)) {
+                Err(Code::NoSpace) if ready!(self.store.make_way())? => {}
+                written => {
+                    written?;
+                    return self.store.checkpoint(self.number);
+                }
+            }
         }
     }
 
     fn commit(&mut self, _: RequestId, size: u64, root: Digest) -> Outcome<u32> {
-        let Open::Upload(mut upload) = self.open_as(Open::Nothing) else {
-            return Poll::Ready(Err(Code::Internal));
+        let mut upload = match self.open_as(Open::Nothing) {
+            Open::Upload(upload) => upload,
+            Open::TakenOver => return Poll::Ready(Err(Code::Superseded)),
+            _ => return Poll::Ready(Err(Code::Internal)),
         };
         let blocks = upload.written.div_ceil(F::ERASE_SIZE as u32);
         self.store.space.truncate(&mut upload.extents, blocks as u16);
         let outcome = self.commit_upload(&upload, size, root);
         match outcome {
             Poll::Pending => _ = self.open_as(Open::Upload(upload)),
-            Poll::Ready(Err(_)) => self.store.space.give_back(&upload.extents),
-            Poll::Ready(Ok(_)) => {}
+            Poll::Ready(Err(_)) => self.store.throw_away(&mut upload),
+            Poll::Ready(Ok(_)) => self.store.became_file(&upload),
         }
         outcome
     }
 
     fn abort(&mut self, _: RequestId) {
         match self.open_as(Open::Nothing) {
-            Open::Upload(upload) => self.store.space.give_back(&upload.extents),
+            Open::Upload(mut upload) => self.store.throw_away(&mut upload),
+            Open::TakenOver => {}
             // What is open is not what was begun: `abort` also comes where nothing was.
             other => _ = self.open_as(other),
+        }
+    }
+
+    fn suspend(&mut self, request: RequestId) {
+        match self.open_as(Open::Nothing) {
+            Open::Upload(mut upload) => self.store.put_aside(&mut upload),
+            other => {
+                self.open_as(other);
+                self.abort(request);
+            }
+        }
+    }
+
+    fn durable(&mut self, _: RequestId) -> u32 {
+        match self.store.open.get(self.number) {
+            Some(Open::Upload(upload)) => {
+                u32::from(upload.durable).saturating_mul((F::ERASE_SIZE / CHUNK) as u32)
+            }
+            _ => 0,
         }
     }
 
@@ -188,22 +261,46 @@ impl<F: Flash, const HANDLES: usize> Files for Handle<'_, F, HANDLES> {
 }
 
 impl<F: Flash, const HANDLES: usize> Port for Handle<'_, F, HANDLES> {
-    fn begin(&mut self, _: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<Begun> {
+    fn begin(&mut self, request: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<Begun> {
         self.check()?;
         let (parent, name) = ready!(self.store.place(path))?;
+        let of = Origin { transfer: put.transfer, parent, hash: hash_of(name) };
+        let goes_on = put.ask != Ask::Now;
+        if goes_on && let Some(begun) = ready!(self.earlier(&of, name))? {
+            return Poll::Ready(Ok(begun));
+        }
+        self.store.take_over(&of);
+        if !goes_on {
+            ready!(self.store.forget_rest(&of))?;
+        }
+        ready!(self.store.clear_leftover())?;
         ready!(self.check_place(parent, name, put.conflict))?;
         let name = String::try_from(name).map_err(|_| Code::NameTooLong)?;
-        let extents = self.store.claim(put.size)?;
-        self.open_as(Open::Upload(Upload {
+        let rest = ready!(self.store.take_up(&of))?;
+        let keeping = rest.as_ref().map_or(Keeping::NotYet, |(place, _)| Keeping::At(*place));
+        let mut extents = rest.map(|(_, extents)| extents).unwrap_or_default();
+        let durable = count(&extents);
+        let claimed = self.claim(&mut extents, put.size);
+        let mut upload = Upload {
             parent,
             name,
             conflict: put.conflict,
             modified: put.modified,
-            written: 0,
+            written: u32::from(durable).saturating_mul(F::ERASE_SIZE as u32),
             extents,
             block: Block::None,
-        }));
-        Poll::Ready(Ok(Begun::Fresh))
+            of,
+            keeping,
+            durable,
+            is_recorded: false,
+        };
+        if !matches!(claimed, Poll::Ready(Ok(()))) {
+            self.store.put_aside(&mut upload);
+            ready!(claimed)?;
+        }
+        self.open_as(Open::Upload(upload));
+        let chunks = self.durable(request);
+        Poll::Ready(Ok(if chunks > 0 { Begun::Resumed(chunks) } else { Begun::Fresh }))
     }
 
     fn open(&mut self, _: RequestId, path: Path<'_>) -> Outcome<Meta> {
@@ -288,7 +385,7 @@ impl<F: Flash, const HANDLES: usize> Port for Handle<'_, F, HANDLES> {
         let is_used = |open: &Open| match open {
             Open::Upload(upload) => upload.parent == slot,
             Open::Directory(cursor) => cursor.slot == slot,
-            Open::Nothing | Open::Source(_) => false,
+            Open::Nothing | Open::TakenOver | Open::Source(_) => false,
         };
         if self.store.open.iter().any(is_used) {
             return Poll::Ready(Err(Code::Busy));
@@ -341,22 +438,20 @@ impl<F: Flash, const HANDLES: usize> Port for Handle<'_, F, HANDLES> {
     }
 }
 
-impl Source {
-    /// Where byte `at` of the file is, and how many follow it there.
-    fn piece<F: Flash>(&self, at: u32) -> Option<(u32, usize)> {
-        let block_len = F::ERASE_SIZE as u32;
-        let left = self.size.checked_sub(at).filter(|left| *left > 0)?;
-        let mut before = 0_u32;
-        for Extent { start, len } in &self.extents {
-            let len = u32::from(*len).saturating_mul(block_len);
-            match at.checked_sub(before) {
-                Some(within) if within < len => {
-                    let offset = data_offset::<F>(*start).saturating_add(within);
-                    return Some((offset, len.saturating_sub(within).min(left) as usize));
-                }
-                _ => before = before.saturating_add(len),
+/// Where byte `at` of a file is, and how many follow it there.
+fn piece<F: Flash>(extents: &Extents, size: u32, at: u32) -> Option<(u32, usize)> {
+    let block_len = F::ERASE_SIZE as u32;
+    let left = size.checked_sub(at).filter(|left| *left > 0)?;
+    let mut before = 0_u32;
+    for Extent { start, len } in extents {
+        let len = u32::from(*len).saturating_mul(block_len);
+        match at.checked_sub(before) {
+            Some(within) if within < len => {
+                let offset = data_offset::<F>(*start).saturating_add(within);
+                return Some((offset, len.saturating_sub(within).min(left) as usize));
             }
+            _ => before = before.saturating_add(len),
         }
-        None
     }
+    None
 }

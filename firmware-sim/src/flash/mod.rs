@@ -7,10 +7,13 @@
 //! ```
 //!
 //! A file's data are programmed first, read back, and then named by one record: the table's item is
-//! what makes it appear, and takes the place of an earlier file's, at once. Data of an upload that
-//! was cut belong to no record, so their blocks are free at the next mount. Every change of the
+//! what makes it appear, and takes the place of an earlier file's, at once. Other data of an upload
+//! that was cut belong to no record, so their blocks are free at the next mount. Every change of the
 //! names is one such item; renaming over another file takes two, and the first says enough for the
 //! mount to do the second.
+//!
+//! Of an upload that is on its way, what is whole is kept after a cut too, so that it can go on: see
+//! `rest`. It gives way to what needs its blocks.
 //!
 //! The table also keeps what makes a link's ends known to each other: the device's own key, the seed
 //! of its random numbers, and the keys of its peers. See `keys`.
@@ -27,6 +30,7 @@ mod journal;
 mod keys;
 mod nor;
 mod record;
+mod rest;
 mod space;
 mod store;
 mod table;
@@ -44,6 +48,9 @@ pub const FILES_MAX: usize = 64;
 
 /// Peers whose keys a store keeps.
 pub const PEERS_MAX: usize = 4;
+
+/// Uploads that were interrupted and can go on. With one more, the oldest gives way.
+pub const RESTS_MAX: usize = 2;
 
 /// Blocks of data that a store keeps account of; what the flash has beyond them is not used.
 pub const BLOCKS_MAX: usize = 4096;

@@ -4,11 +4,12 @@ use core::fmt;
 
 use heapless::Vec;
 use kift_core::wire::EntryKind;
-use kift_core::wire::{Digest, Meta, Timestamp};
+use kift_core::wire::{Digest, Meta, Timestamp, TransferId};
 use sequential_storage::map::{SerializationError, Value};
 use serde::{Deserialize, Serialize};
 
 use super::keys::PeerRole;
+use super::rest::{Mark, Rest};
 
 /// Bytes of the longest name of a file or directory.
 pub const NAME_LEN_MAX: usize = 64;
@@ -20,7 +21,7 @@ pub(super) const EXTENTS_MAX: usize = 16;
 pub(super) const ITEM_LEN_MAX: usize = 256;
 
 /// The format that this version writes.
-pub(super) const VERSION: u8 = 1;
+pub(super) const VERSION: u8 = 2;
 
 /// The number of a file or directory: where its record is in the table.
 pub(super) type Slot = u16;
@@ -48,6 +49,9 @@ pub(super) enum Item<'a> {
     Record(Record<'a>),
     Secret(Secret),
     Peer(Peer),
+    Rest(Rest),
+    Mark(Mark),
+    Errand(Errand),
 }
 
 /// What nobody else is to know.
@@ -70,6 +74,15 @@ pub(super) struct Peer {
 
 /// By which a token that was used is known again.
 pub(super) type TokenDigest = [u8; 16];
+
+/// What the device is about to send, or was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Errand {
+    /// Tells it from others.
+    pub of: [u8; 16],
+    /// By which the server knows it again.
+    pub transfer: TransferId,
+}
 
 /// About the store as a whole.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -104,6 +117,8 @@ pub(super) struct File {
     pub size: u32,
     /// The BLAKE3 that was verified when it came.
     pub root: Digest,
+    /// By which it came: whoever repeats that is told that it is here.
+    pub transfer: TransferId,
     pub extents: Extents,
 }
 

@@ -46,6 +46,11 @@ impl Space {
         true
     }
 
+    /// Takes all blocks of a rest, if they are free and blocks at all, and says whether they were.
+    pub(super) fn take_if_free(&mut self, extents: &[Extent]) -> bool {
+        blocks_of(extents).all(|block| !self.is_taken(block)) && self.take_all(extents)
+    }
+
     /// Takes all blocks of a file, and says whether they were free and are blocks at all.
     pub(super) fn take_all(&mut self, extents: &[Extent]) -> bool {
         blocks_of(extents).all(|block| self.take(block))
@@ -137,6 +142,22 @@ impl Space {
             Some(Extent { start, len: at.saturating_sub(start) })
         })
     }
+}
+
+/// Blocks of a file.
+pub(super) fn count(extents: &[Extent]) -> u16 {
+    extents.iter().fold(0, |sum, extent| sum.saturating_add(extent.len))
+}
+
+/// The first `blocks` blocks of a file.
+pub(super) fn head(extents: &Extents, blocks: u16) -> Extents {
+    let (mut head, mut left) = (extents.clone(), blocks);
+    for extent in &mut head {
+        extent.len = extent.len.min(left);
+        left = left.saturating_sub(extent.len);
+    }
+    head.retain(|extent| extent.len > 0);
+    head
 }
 
 /// The blocks of a file, in order.

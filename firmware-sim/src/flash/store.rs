@@ -5,17 +5,18 @@ use core::task::{Poll, ready};
 
 use heapless::String;
 use kift_core::storage::Outcome;
-use kift_core::wire::{Code, Digest, Path, Space as Room, Timestamp};
+use kift_core::wire::{Code, Digest, Path, Space as Room, Timestamp, TransferId};
 
 use super::gate::Gate;
 use super::handle::Handle;
 use super::record::{
     Body, Extents, File, Item, NAME_LEN_MAX, ROOT, Record, Slot, TokenDigest, VERSION, Volume,
 };
-use super::space::Space;
-use super::table::Table;
+use super::rest::Rests;
+use super::space::{Space, count};
+use super::table::{Table, rest_place};
 use super::upload::Upload;
-use super::{BLOCKS_MAX, DATA_BLOCK, FILES_MAX, Flash};
+use super::{BLOCKS_MAX, DATA_BLOCK, FILES_MAX, Flash, RESTS_MAX};
 
 /// Why a flash could not be mounted or formatted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +73,8 @@ pub(super) struct Known {
     pub parent: Slot,
     pub hash: u32,
     pub is_directory: bool,
+    /// The first byte of the id that it came by.
+    pub transfer: u8,
     generation: u32,
     moved_from: Option<Slot>,
 }
@@ -81,6 +84,8 @@ pub(super) struct Known {
 pub(super) enum Open {
     Nothing,
     Upload(Upload),
+    /// Another handle goes on with the upload that was open.
+    TakenOver,
     Source(Source),
     Directory(Cursor),
 }
@@ -109,8 +114,9 @@ pub struct Store<F: Flash, const HANDLES: usize> {
     pub(super) table: Table<F>,
     pub(super) index: [Option<Known>; FILES_MAX],
     pub(super) space: Space,
-    /// Of the record written last.
-    generation: u32,
+    pub(super) rests: Rests,
+    /// Of the record or rest written last.
+    pub(super) generation: u32,
     boots: u32,
     pub(super) open: [Open; HANDLES],
     /// The record that a rename over another file has left.
@@ -149,8 +155,10 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
         let mut table = Table::new(Gate::open(flash)?).ok_or(MountError::Geometry)?;
         let mut index = [None; FILES_MAX];
         let mut volume = None;
+        let (mut rests, mut marks) = (Rests::default(), [None; RESTS_MAX]);
         wait(|| {
             (index, volume) = ([None; FILES_MAX], None);
+            (rests, marks) = (Rests::default(), [None; RESTS_MAX]);
             table.each(|slot, item| match item {
                 Item::Volume(found) => volume = Some(found),
                 Item::Record(record) => {
@@ -158,7 +166,13 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
                         *known = Some(Known::new(&record));
                     }
                 }
-                Item::Secret(_) | Item::Peer(_) => {}
+                Item::Rest(rest) => rests.found(rest_place(slot), &rest),
+                Item::Mark(mark) => {
+                    if let Some(place) = marks.get_mut(rest_place(slot)) {
+                        *place = Some(mark);
+                    }
+                }
+                Item::Secret(_) | Item::Peer(_) | Item::Errand(_) => {}
             })
         })?;
         let volume: Volume = volume.ok_or(MountError::Blank)?;
@@ -166,11 +180,14 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
             return Err(MountError::Version(volume.version));
         }
         let boots = volume.boots.wrapping_add(1);
+        let generations = index.iter().flatten().map(|known: &Known| known.generation);
+        let generation = generations.chain(rests.count(&marks)).max().unwrap_or(0);
         let next = boots.wrapping_mul(0x9e37_79b9) % u32::from(blocks);
         let mut store = Self {
             table,
-            generation: index.iter().flatten().map(|known| known.generation).max().unwrap_or(0),
+            generation,
             index,
+            rests,
             space: Space::new(blocks, next as u16),
             boots,
             open: [const { Open::Nothing }; HANDLES],
@@ -179,6 +196,7 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
         };
         store.finish_renames()?;
         store.find_blocks()?;
+        store.find_rests()?;
         if wait(|| store.table.set_volume(Volume { version: VERSION, boots })).is_err() {
             // A flash that takes no more, which every change will be told, may be read all the same.
             wait(|| store.table.each(|_, _| {}))?;
@@ -209,8 +227,8 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
     pub fn info(&mut self, path: Path<'_>) -> Outcome<FileInfo> {
         let slot = ready!(self.resolve(path))?;
         let (file, modified) = ready!(self.file(slot))?;
-        let blocks = file.extents.iter().map(|extent| u32::from(extent.len)).sum();
-        let File { size, root, extents } = file;
+        let blocks = count(&file.extents).into();
+        let File { size, root, extents, .. } = file;
         Poll::Ready(Ok(FileInfo { size, root, modified, blocks, extents: extents.len() }))
     }
 
@@ -218,30 +236,31 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
     pub(super) fn room(&self) -> Room {
         let bytes = |blocks: u16| u64::from(blocks) * F::ERASE_SIZE as u64;
         Room {
-            free: bytes(self.space.free()),
+            free: bytes(self.space.free().saturating_add(self.rests.blocks())),
             total: bytes(self.space.blocks()),
             file_size_max: bytes(self.space.largest()),
         }
     }
 
-    /// Takes the blocks for a file of `size` bytes, or none where that is not known.
-    pub(super) fn claim(&mut self, size: Option<u64>) -> Result<Extents, Code> {
-        let mut extents = Extents::new();
+    /// Takes the blocks that a file of `size` bytes needs beyond `extents`, or none where that is not
+    /// known.
+    pub(super) fn claim(&mut self, extents: &mut Extents, size: Option<u64>) -> Result<(), Code> {
+        let there = count(extents);
         let blocks = size.unwrap_or(0).div_ceil(F::ERASE_SIZE as u64);
         let mut wanted = match u16::try_from(blocks) {
-            Ok(blocks) if blocks <= self.space.blocks() => blocks,
+            Ok(blocks) if blocks <= self.space.blocks() => blocks.saturating_sub(there),
             _ => return Err(Code::TooLarge),
         };
         while wanted > 0 {
-            match self.space.claim(&mut extents, wanted) {
+            match self.space.claim(extents, wanted) {
                 0 => {
-                    self.space.give_back(&extents);
+                    self.space.truncate(extents, there);
                     return Err(Code::NoSpace);
                 }
                 claimed => wanted = wanted.saturating_sub(claimed),
             }
         }
-        Ok(extents)
+        Ok(())
     }
 
     /// The slot of what is at `path`, which may be the root.
@@ -327,6 +346,10 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
         let known = Known::new(&record);
         let stays = matches!(&record.body, Body::File(file) if Some(&file.extents) == old.as_ref());
         ready!(self.table.set(slot, record))?;
+        // A table that was damaged may just have been repaired, and have lost the directory by that.
+        if known.parent != ROOT && ready!(self.table.get(known.parent))?.is_none() {
+            return Poll::Ready(Err(Code::Io));
+        }
         self.generation = known.generation;
         if let Some(place) = self.index.get_mut(usize::from(slot)) {
             *place = Some(known);
@@ -360,18 +383,31 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
         let _ = self.clear_leftover();
     }
 
-    fn clear_leftover(&mut self) -> Outcome<()> {
+    pub(super) fn clear_leftover(&mut self) -> Outcome<()> {
         if let Some(slot) = self.leftover {
             ready!(self.table.remove(slot))?;
             self.leftover = None;
         }
-        Poll::Ready(Ok(()))
+        self.clear_rests()
     }
 
     fn forget(&mut self, slot: Slot) {
         if let Some(place) = self.index.get_mut(usize::from(slot)) {
             *place = None;
         }
+    }
+
+    /// Where the file is that came by `transfer`, of those that have a name still.
+    pub(super) fn stored_by(&mut self, transfer: TransferId) -> Outcome<Option<Slot>> {
+        for slot in 0..FILES_MAX as Slot {
+            let is_likely = self.known(slot).is_some_and(|known| {
+                !known.is_directory && transfer.0.first() == Some(&known.transfer)
+            });
+            if is_likely && ready!(self.file(slot))?.0.transfer == transfer {
+                return Poll::Ready(Ok(Some(slot)));
+            }
+        }
+        Poll::Ready(Ok(None))
     }
 
     /// No name leads to these blocks any more: they are free, or when whoever reads them has closed.
@@ -432,6 +468,10 @@ impl Known {
             parent: record.parent,
             hash: hash_of(record.name),
             is_directory: record.is_directory(),
+            transfer: match &record.body {
+                Body::File(File { transfer: TransferId([first, ..]), .. }) => *first,
+                Body::Directory => 0,
+            },
             generation: record.generation,
             moved_from: record.moved_from,
         }
@@ -439,7 +479,7 @@ impl Known {
 }
 
 /// FNV-1a.
-fn hash_of(name: &str) -> u32 {
+pub(super) fn hash_of(name: &str) -> u32 {
     name.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 

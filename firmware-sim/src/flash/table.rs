@@ -13,8 +13,9 @@ use sequential_storage::cache::page_states::ArrayPageStates;
 use sequential_storage::map::{MapConfig, MapStorage};
 
 use super::gate::Gate;
-use super::record::{ITEM_LEN_MAX, Item, Peer, Record, Secret, Slot, Volume};
-use super::{DATA_BLOCK, FILES_MAX, Flash, JOURNAL_BLOCKS, PEERS_MAX, TABLE_BLOCKS};
+use super::record::{Errand, ITEM_LEN_MAX, Item, Peer, Record, Secret, Slot, Volume};
+use super::rest::{Mark, Rest};
+use super::{DATA_BLOCK, FILES_MAX, Flash, JOURNAL_BLOCKS, PEERS_MAX, RESTS_MAX, TABLE_BLOCKS};
 
 /// The key of what is known of the store as a whole.
 const VOLUME: Slot = Slot::MAX;
@@ -28,10 +29,17 @@ pub(super) const SEED: Slot = Slot::MAX - 2;
 /// The key of the first of its peers.
 const PEERS: Slot = Slot::MAX - 2 - PEERS_MAX as Slot;
 
-/// Items that are no file's or directory's.
-const OWN_ITEMS: usize = 3 + PEERS_MAX;
+/// The key of what is being sent.
+const ERRAND: Slot = PEERS - 1;
 
-const _: () = assert!(PEERS as usize >= FILES_MAX);
+/// The keys of the first rest, and of its mark.
+const RESTS: Slot = ERRAND - RESTS_MAX as Slot;
+const MARKS: Slot = RESTS - RESTS_MAX as Slot;
+
+/// Items that are no file's or directory's.
+const OWN_ITEMS: usize = 4 + PEERS_MAX + 2 * RESTS_MAX;
+
+const _: () = assert!(MARKS as usize >= FILES_MAX);
 
 const PAGES: usize = TABLE_BLOCKS as usize;
 
@@ -93,6 +101,20 @@ impl<F: Flash> Table<F> {
         })
     }
 
+    pub(super) fn errand(&mut self) -> Outcome<Option<Errand>> {
+        Poll::Ready(match ready!(self.fetch(ERRAND))? {
+            Some(Item::Errand(errand)) => Ok(Some(errand)),
+            _ => Ok(None),
+        })
+    }
+
+    pub(super) fn rest(&mut self, place: usize) -> Outcome<Option<Rest>> {
+        Poll::Ready(match ready!(self.fetch(rest_key(place)))? {
+            Some(Item::Rest(rest)) => Ok(Some(rest)),
+            _ => Ok(None),
+        })
+    }
+
     fn fetch(&mut self, key: Slot) -> Outcome<Option<Item<'_>>> {
         ready!(self.gate())?;
         let Self { map, scratch } = self;
@@ -113,6 +135,26 @@ impl<F: Flash> Table<F> {
 
     pub(super) fn set_peer(&mut self, place: usize, peer: Peer) -> Outcome<()> {
         self.store(peer_key(place), &Item::Peer(peer))
+    }
+
+    pub(super) fn set_errand(&mut self, errand: Errand) -> Outcome<()> {
+        self.store(ERRAND, &Item::Errand(errand))
+    }
+
+    pub(super) fn remove_errand(&mut self) -> Outcome<()> {
+        self.remove(ERRAND)
+    }
+
+    pub(super) fn set_rest(&mut self, place: usize, rest: Rest) -> Outcome<()> {
+        self.store(rest_key(place), &Item::Rest(rest))
+    }
+
+    pub(super) fn set_mark(&mut self, place: usize, mark: Mark) -> Outcome<()> {
+        self.store(MARKS.saturating_add(place as Slot), &Item::Mark(mark))
+    }
+
+    pub(super) fn remove_rest(&mut self, place: usize) -> Outcome<()> {
+        self.remove(rest_key(place))
     }
 
     fn store(&mut self, slot: Slot, item: &Item<'_>) -> Outcome<()> {
@@ -149,6 +191,15 @@ impl<F: Flash> Table<F> {
             Ok(())
         })
     }
+}
+
+const fn rest_key(place: usize) -> Slot {
+    RESTS.saturating_add(place as Slot)
+}
+
+/// The place of a rest whose item or mark has this key.
+pub(super) const fn rest_place(key: Slot) -> usize {
+    (if key >= RESTS { key - RESTS } else { key.saturating_sub(MARKS) }) as usize
 }
 
 const fn peer_key(place: usize) -> Slot {

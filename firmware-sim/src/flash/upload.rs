@@ -10,6 +10,7 @@ use super::Flash;
 use super::data::program;
 use super::gate::data_offset;
 use super::record::{Extents, NAME_LEN_MAX, Slot};
+use super::rest::Origin;
 use super::space::{Space, blocks_of};
 use super::table::Table;
 
@@ -26,6 +27,22 @@ pub(super) struct Upload {
     /// The blocks that are its own: all that it needs, where its size is known.
     pub extents: Extents,
     pub block: Block,
+    pub of: Origin,
+    pub keeping: Keeping,
+    /// Blocks that the table counts as whole.
+    pub durable: u16,
+    /// The table knows all the blocks of this.
+    pub is_recorded: bool,
+}
+
+/// Where what is whole is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keeping {
+    /// Nowhere yet.
+    NotYet,
+    At(usize),
+    /// There is no place.
+    Never,
 }
 
 /// Blocks that an upload of unknown size takes at a time.
@@ -41,6 +58,11 @@ pub(super) enum Block {
 }
 
 impl Upload {
+    /// Blocks that are whole.
+    pub(super) const fn whole<F: Flash>(&self) -> u16 {
+        (self.written / F::ERASE_SIZE as u32) as u16
+    }
+
     /// Writes what of `data` is not written yet, where `data` begin at byte `at` of the file: after
     /// it was pending, the same data are offered again.
     pub(super) fn write<F: Flash>(
@@ -64,6 +86,7 @@ impl Upload {
                         if space.claim(&mut self.extents, CLAIM) == 0 {
                             return Poll::Ready(Err(Code::NoSpace));
                         }
+                        self.is_recorded = false;
                         continue;
                     };
                     gate.begin_erase(block);
@@ -99,7 +122,8 @@ impl Upload {
 
     /// Parts with the block that the next byte would go to, and with what is behind it.
     fn leave_block<F: Flash>(&mut self, space: &mut Space) {
-        let used = (self.written / F::ERASE_SIZE as u32) as u16;
+        self.is_recorded = false;
+        let used = self.whole::<F>();
         space.truncate(&mut self.extents, used.saturating_add(1));
         if let Some(last) = self.extents.last_mut() {
             last.len = last.len.saturating_sub(1);
