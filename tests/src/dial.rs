@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 
 use kift_core::secure::SecretKey;
-use kift_core::wire::{Answer, Code, Kind, PREFIX_LEN, Password, Request, Role, Signal};
+use kift_core::wire::{Answer, Code, Hello, Kind, PREFIX_LEN, Password, Request, Role, Signal};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use snow::{HandshakeState, TransportState};
 
@@ -23,6 +23,8 @@ pub struct Dial {
     pub stream: TcpStream,
     /// The number of the request sent last.
     pub last: u16,
+    /// Chunks that the server has room for, all told; known on a plain link.
+    pub credit: u64,
     /// What seals frames on a sealed link.
     transport: Option<TransportState>,
 }
@@ -50,7 +52,7 @@ impl Dial {
         let stream = TcpStream::from(stream);
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_nodelay(true).expect("no delay");
-        Self { stream, last: 0, transport: None }
+        Self { stream, last: 0, credit: 0, transport: None }
     }
 
     /// Connects from `address`, and makes a sealed link as whoever has `key`.
@@ -128,7 +130,9 @@ impl Dial {
         dial.send(&Frame::hello(&hello(Role::Requester)).bytes());
         let flight = dial.record().expect("a first flight");
         assert_eq!(flight[PREFIX_LEN..], *b"KIFT\x01\x00\x00\x00", "a welcome");
-        assert_eq!(dial.frame().map(|frame| frame.kind), Some(Kind::Hello));
+        let frame = dial.frame().expect("a hello");
+        assert_eq!(frame.kind, Kind::Hello);
+        dial.credit = Hello::decode(&frame.payload).expect("a hello").credit;
         dial
     }
 

@@ -6,6 +6,7 @@ pub mod asking;
 pub mod busy;
 pub mod device;
 pub mod dial;
+pub mod disk;
 pub mod estate;
 pub mod files;
 pub mod flash;

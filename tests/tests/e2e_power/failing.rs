@@ -1,0 +1,154 @@
+//! A server's disk that fails, or is full, from any operation on.
+
+use std::fs::{self, File};
+
+use kift_core::wire::{Answer, Ask, Code, Conflict, Put, TransferId};
+use kift_tests::disk::{Disk, Faults, Luck, Mount};
+use kift_tests::machine::{Running, command};
+use kift_tests::rng::{Case, contents};
+use kift_tests::serving::{Serve, Server};
+
+use crate::can_mount;
+use crate::promises::{Promises, lying, visible};
+use crate::session::Session;
+
+/// Where on the disk the served directory is.
+const SERVED: &str = "served";
+
+/// What is uploaded: its path, its bytes, and what is to happen where the path is taken.
+const UPLOADS: [(&str, usize, Conflict); 4] = [
+    ("f", 5000, Conflict::Replace),
+    ("g", 100_000, Conflict::Refuse),
+    ("f", 7000, Conflict::KeepBoth),
+    ("f", 200_000, Conflict::Replace),
+];
+
+/// What became of the uploads on a disk with faults: how many operations there were, and why those
+/// failed that did.
+fn upload_all(faults: Faults) -> (usize, Vec<Code>) {
+    let (disk, mut promises, mut failed) = (Disk::default(), Promises::default(), Vec::new());
+    let mount = Mount::new(&disk).expect("a mount");
+    let root = mount.path().join(SERVED);
+    fs::create_dir(&root).expect("a directory");
+    File::open(mount.path()).and_then(|folder| folder.sync_all()).expect("a sync");
+    let mut server = Server::start(Serve { root: Some(&root), ..Serve::default() });
+    disk.set_faults(faults);
+    let begun = disk.operations();
+    let mut session = Session::new(&server);
+    for (id, (path, len, conflict)) in (1..).zip(UPLOADS) {
+        let data = contents(len, id);
+        let (transfer, size) = (TransferId([id as u8; 16]), Some(len as u64));
+        let put = Put { path, transfer, size, modified: None, conflict, ask: Ask::Ready };
+        let asked = disk.operations();
+        let answer = session.begin(&put).map_or_else(
+            |answer| answer,
+            |from| {
+                session.send(&data, from);
+                session.end(&data);
+                session.answer()
+            },
+        );
+        let becomes = if conflict == Conflict::KeepBoth { "f_1" } else { path };
+        // What failed may be there all the same, whole: the rename was done, and its sync failed.
+        let done = match answer {
+            Answer::Stored { .. } => disk.operations(),
+            Answer::Failed(code) => {
+                failed.push(code);
+                usize::MAX
+            }
+            answer => panic!("{path}: {answer:?}"),
+        };
+        promises.add(becomes, Some(data), asked, done);
+    }
+    server.kill();
+    disk.set_faults(Faults::default());
+    let end = disk.operations();
+    assert_eq!(promises.complaint(end, &lying(&root)), None, "as it lies");
+    for luck in [Luck::Bad, Luck::Good, Luck::Any(1), Luck::Any(2)] {
+        let there = visible(&disk.cut(end, luck), SERVED);
+        assert_eq!(promises.complaint(end, &there), None, "{luck:?}");
+    }
+    (end - begun, failed)
+}
+
+#[test]
+fn a_disk_that_fails_is_no_success() {
+    if !can_mount("a_disk_that_fails_is_no_success") {
+        return;
+    }
+    let (operations, failed) = upload_all(Faults::default());
+    assert!(failed.is_empty() && operations > 30, "{failed:?}");
+    let mut failures = 0;
+    for works_for in 0..operations as u64 {
+        let _case = Case(format!("it works for {works_for} of {operations} operations"));
+        let (_, failed) = upload_all(Faults { works_for: Some(works_for), ..Faults::default() });
+        assert!(failed.iter().all(|code| *code == Code::Io), "{failed:?}");
+        failures += failed.len();
+    }
+    assert!(failures > operations, "{failures}");
+    eprintln!(
+        "a disk that fails from any of {operations} operations on: {failures} uploads failed"
+    );
+}
+
+#[test]
+fn a_disk_that_is_full_is_no_success() {
+    if !can_mount("a_disk_that_is_full_is_no_success") {
+        return;
+    }
+    let mut failures = 0;
+    for capacity in (0..64).map(|step| step * 6000) {
+        let _case = Case(format!("{capacity} bytes fit"));
+        let (_, failed) = upload_all(Faults { capacity: Some(capacity), ..Faults::default() });
+        assert!(failed.iter().all(|code| *code == Code::NoSpace), "{failed:?}");
+        failures += failed.len();
+    }
+    assert!(failures > 64, "{failures}");
+    eprintln!("a disk of 64 sizes: {failures} uploads failed");
+}
+
+#[test]
+fn nor_is_one_that_is_fetched_to() {
+    if !can_mount("nor_is_one_that_is_fetched_to") {
+        return;
+    }
+    let server = Server::new();
+    let (old, new) = (contents(4000, 1), contents(100_000, 2));
+    fs::write(server.file("f"), &new).unwrap();
+    let fetch = |faults| {
+        let disk = Disk::default();
+        let mount = Mount::new(&disk).unwrap();
+        let here = mount.path().join("here");
+        fs::create_dir(&here).unwrap();
+        fs::write(here.join("f"), &old).unwrap();
+        for path in [&here.join("f"), &here, mount.path()] {
+            File::open(path).unwrap().sync_all().unwrap();
+        }
+        let (begun, mut promises) = (disk.operations(), Promises::default());
+        promises.add("f", Some(old.clone()), 0, begun);
+        disk.set_faults(faults);
+        let mut get = command(["get", "--plain", &server.at("f"), "."]);
+        get.current_dir(&here);
+        let ended = Running::start(get).end();
+        let end = disk.operations();
+        let is_done = ended.status.success();
+        promises.add("f", Some(new.clone()), begun, if is_done { end } else { usize::MAX });
+        if !is_done {
+            ended.fails(&["f"]);
+        }
+        for luck in [Luck::Bad, Luck::Good, Luck::Any(1), Luck::Any(2)] {
+            let there = visible(&disk.cut(end, luck), "here");
+            assert_eq!(promises.complaint(end, &there), None, "{luck:?}");
+        }
+        (end - begun, is_done)
+    };
+    let (operations, is_done) = fetch(Faults::default());
+    assert!(is_done && operations > 4, "{operations}");
+    let failures = (0..operations as u64).filter(|works_for| {
+        let _case = Case(format!("it works for {works_for} of {operations} operations"));
+        !fetch(Faults { works_for: Some(*works_for), ..Faults::default() }).1
+    });
+    let failures = failures.count();
+    assert!(failures > 3, "{failures}");
+    eprintln!("a disk that fails from any of {operations} operations on: {failures} failed");
+}
