@@ -7,6 +7,7 @@ pub mod busy;
 pub mod device;
 pub mod dial;
 pub mod disk;
+mod end;
 pub mod estate;
 pub mod files;
 pub mod flash;

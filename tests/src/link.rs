@@ -20,6 +20,7 @@ pub struct Wire {
     /// What was sent, where that is wanted.
     pub log: Option<Vec<u8>>,
     closed: bool,
+    is_dead: bool,
 }
 
 impl Wire {
@@ -37,17 +38,21 @@ impl Wire {
 
     /// Takes `bytes`, which arrive at `when`.
     pub fn write(&mut self, bytes: &[u8], when: u64) {
-        for &byte in bytes {
-            let at = self.sent;
-            self.sent += 1;
-            if let Some(log) = &mut self.log {
-                log.push(byte);
+        let from = self.sent;
+        self.sent += bytes.len() as u64;
+        if let Some(log) = &mut self.log {
+            log.extend_from_slice(bytes);
+        }
+        let left = self.cut_at.map_or(u64::MAX, |cut| cut.saturating_sub(from));
+        let kept = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        if !self.closed && !self.is_dead {
+            let first = self.bytes.len();
+            self.bytes.extend(&bytes[..kept]);
+            if let Some((at, bits)) = self.damage
+                && let Some(damaged) = at.checked_sub(from).filter(|&at| at < kept as u64)
+            {
+                self.bytes[first + damaged as usize] ^= bits;
             }
-            if self.cut_at.is_some_and(|cut| at >= cut) || self.closed {
-                continue;
-            }
-            let changed = self.damage.filter(|(damaged, _)| *damaged == at).map_or(0, |d| d.1);
-            self.bytes.push_back(byte ^ changed);
         }
         let when = self.arrivals.back().map_or(when, |(last, _)| when.max(*last));
         self.arrivals.push_back((when, self.taken + self.bytes.len() as u64));
@@ -91,10 +96,17 @@ impl Wire {
         self.arrivals.clear();
     }
 
+    /// From now on nothing arrives, and nobody is told.
+    pub fn die(&mut self) {
+        self.is_dead = true;
+        self.bytes.clear();
+        self.arrivals.clear();
+    }
+
     /// Whether the reader has read all there will ever be.
     #[must_use]
     pub fn is_at_end(&self) -> bool {
         let cut = self.cut_at.is_some_and(|cut| self.sent >= cut);
-        self.bytes.is_empty() && (cut || self.closed)
+        !self.is_dead && self.bytes.is_empty() && (cut || self.closed)
     }
 }

@@ -5,17 +5,15 @@
 //! for them by [`Pair::drive_to_end`], so that an end which waits for nothing is a failure.
 
 use std::collections::VecDeque;
-use std::task::Poll;
 
 use kift_core::Hasher;
-use kift_core::session::{
-    Action, Error, Failure, Perform, Reply, RequestError, Requester, Responder, Session,
-};
+use kift_core::session::{Error, Failure, Reply, RequestError, Requester, Responder};
 use kift_core::storage::RequestId;
 use kift_core::time::Instant;
 use kift_core::wire::Code;
 
 use crate::app::{App, Job};
+use crate::end::{Around, End};
 use crate::link::Wire;
 use crate::memory::Memory;
 use crate::options::Options;
@@ -33,21 +31,6 @@ pub enum Outcome {
     Refused(Code),
     /// The session was over before it could be sent.
     Lost,
-}
-
-/// One end as its driver sees it.
-#[derive(Debug, Default)]
-struct End {
-    /// It said `Wait`, or could not write.
-    waiting: bool,
-    blocked: bool,
-    /// What a write that blocks has yet to hand over, and its length in all.
-    writing: Option<(Vec<u8>, usize)>,
-    deadline: Option<Instant>,
-    /// When its pending operation is worth another try.
-    retry: Option<u64>,
-    end_told: bool,
-    closed: Option<Result<(), Error>>,
 }
 
 /// A requester and a responder.
@@ -280,18 +263,18 @@ impl<L: Links> Pair<L> {
 
     fn turn(&mut self, which: usize) -> bool {
         let mut around = Around {
-            end: &mut self.ends[which],
             now: self.now,
             rng: &mut self.rng,
             options: &self.options,
             out: &mut self.up,
             into: &mut self.down,
         };
+        let [asks, serves] = &mut self.ends;
         if which == 0 {
-            around.turn(&mut self.requester, &mut self.app)
+            asks.turn(around, &mut self.requester, &mut self.app)
         } else {
             std::mem::swap(&mut around.out, &mut around.into);
-            around.turn(&mut self.responder, &mut self.store)
+            serves.turn(around, &mut self.responder, &mut self.store)
         }
     }
 
@@ -321,113 +304,5 @@ impl<L: Links> Pair<L> {
             self.down.sent,
             self.options,
         )
-    }
-}
-
-/// An end and what is around it for one turn.
-struct Around<'a> {
-    end: &'a mut End,
-    now: u64,
-    rng: &'a mut Rng,
-    options: &'a Options,
-    out: &'a mut Wire,
-    into: &'a mut Wire,
-}
-
-impl Around<'_> {
-    /// One turn of the loop that `kift_core` documents; false where there is nothing to do.
-    fn turn<S: Perform<P>, P>(&mut self, session: &mut S, port: &mut P) -> bool {
-        if self.end.closed.is_some() || (self.end.waiting && !self.is_awake()) {
-            return false;
-        }
-        self.end.waiting = false;
-        if self.end.writing.is_some() {
-            return self.keep_writing(session);
-        }
-        if self.options.read_ready
-            && session.wants_input()
-            && self.rng.chance(50)
-            && self.receive(session)
-        {
-            return true;
-        }
-        let piece = self.rng.between(1, self.options.piece_max.min(1 << 20));
-        match session.poll(Instant::from_millis(self.now)) {
-            Action::Send(bytes) if self.options.blocking => {
-                self.end.writing = Some((bytes.to_vec(), bytes.len()));
-                self.keep_writing(session)
-            }
-            Action::Send(bytes) => {
-                assert!(!bytes.is_empty());
-                let n = bytes.len().min(self.out.room()).min(piece);
-                let when = self.now + self.rng.below(self.options.latency_max as usize + 1) as u64;
-                self.out.write(&bytes[..n], when);
-                session.sent(n);
-                self.end.blocked = n == 0;
-                n > 0 || self.receive(session) || self.wait(None)
-            }
-            Action::Perform => {
-                self.end.retry = match session.perform(port) {
-                    Poll::Ready(()) => None,
-                    Poll::Pending => Some(self.now + self.options.tick),
-                };
-                true
-            }
-            Action::Wait(until) => {
-                self.end.blocked = false;
-                // The port was not asked again since: that is due after this wait.
-                self.end.retry = self.end.retry.map(|at| at.max(self.now + self.options.tick));
-                self.receive(session) || self.wait(until)
-            }
-            Action::Closed(result) => {
-                self.end.closed = Some(result);
-                self.end.retry = None;
-                self.out.close();
-                self.into.abandon();
-                true
-            }
-        }
-    }
-
-    /// Goes on with a write that blocks, and with nothing else until it is done.
-    fn keep_writing<S: Session>(&mut self, session: &mut S) -> bool {
-        let Some((mut rest, len)) = self.end.writing.take() else { return false };
-        let piece: Vec<u8> = rest.drain(..rest.len().min(self.out.room())).collect();
-        self.out.write(&piece, self.now);
-        if rest.is_empty() {
-            session.sent(len);
-            return true;
-        }
-        self.end.writing = Some((rest, len));
-        !piece.is_empty() || self.wait(None)
-    }
-
-    fn is_awake(&self) -> bool {
-        if self.end.writing.is_some() {
-            return self.out.room() > 0;
-        }
-        self.into.arrived(self.now) > 0
-            || (self.into.is_at_end() && !self.end.end_told)
-            || self.end.retry.is_some_and(|at| self.now >= at)
-            || (self.end.blocked && self.out.room() > 0)
-    }
-
-    fn receive<S: Session>(&mut self, session: &mut S) -> bool {
-        let most = self.rng.between(1, self.options.piece_max.min(1 << 20));
-        let n = self.into.read(session.recv_slice(), most, self.now);
-        if n > 0 {
-            session.recv_advance(n);
-        } else if self.into.is_at_end() && !self.end.end_told {
-            self.end.end_told = true;
-            session.recv_end();
-            return true;
-        }
-        n > 0
-    }
-
-    fn wait(&mut self, until: Option<Instant>) -> bool {
-        self.end.waiting = true;
-        self.end.deadline = until;
-        false
     }
 }

@@ -71,15 +71,19 @@ pub struct Disk(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     nodes: BTreeMap<Number, Node>,
+    /// Of the node that was made last.
+    last: Number,
+    /// What was there before anything in the log was done.
+    base: BTreeMap<Number, Node>,
     log: Vec<Operation>,
     faults: Faults,
 }
 
 impl Default for Disk {
     fn default() -> Self {
-        let root = Node::folder(0o755);
-        let nodes = BTreeMap::from([(ROOT, root)]);
-        Self(Arc::new(Mutex::new(State { nodes, log: Vec::new(), faults: Faults::default() })))
+        let nodes = BTreeMap::from([(ROOT, Node::folder(0o755))]);
+        let (base, faults) = (nodes.clone(), Faults::default());
+        Self(Arc::new(Mutex::new(State { nodes, last: ROOT, base, log: Vec::new(), faults })))
     }
 }
 
@@ -93,6 +97,13 @@ impl Disk {
     /// From now on this goes wrong.
     pub fn set_faults(&self, faults: Faults) {
         self.state().faults = faults;
+    }
+
+    /// The power goes, and comes back. Whoever has something open here finds it gone.
+    pub fn lose_power(&self, luck: Luck) {
+        let Wreck(nodes) = self.cut(self.operations(), luck);
+        let mut state = self.state();
+        (state.base, state.nodes, state.log) = (nodes.clone(), nodes, Vec::new());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -226,7 +237,7 @@ impl State {
     fn make(&mut self, folder: Number, name: &OsStr, made: Node) -> Result<Number, Errno> {
         self.try_to()?;
         self.has_room(1)?;
-        let node = self.nodes.keys().next_back().map_or(ROOT, |last| last + 1);
+        let node = self.last + 1;
         let entries = self.node_mut(folder)?.entries_mut()?;
         if entries.contains_key(name) {
             return Err(Errno::EXIST);
@@ -235,6 +246,7 @@ impl State {
         let (is_folder, mode) = (made.is_folder(), made.mode);
         self.log.push(Operation::Link { folder, name: name.to_owned(), node, is_folder, mode });
         self.nodes.insert(node, made);
+        self.last = node;
         Ok(node)
     }
 

@@ -25,13 +25,14 @@ pub enum Luck {
 
 /// A tree of files and directories after a power cut.
 #[derive(Debug)]
-pub struct Wreck(BTreeMap<Number, Node>);
+pub struct Wreck(pub(super) BTreeMap<Number, Node>);
 
 impl Disk {
     /// What a power cut after the first `operations` leaves.
     #[must_use]
     pub fn cut(&self, operations: usize, luck: Luck) -> Wreck {
-        let log = &self.state().log[..operations];
+        let state = self.state();
+        let log = &state.log[..operations];
         let mut dice =
             Dice { luck, rng: Rng::new(if let Luck::Any(seed) = luck { seed } else { 0 }) };
         let mut synced = BTreeMap::new();
@@ -40,7 +41,7 @@ impl Disk {
                 synced.insert(*node, at);
             }
         }
-        let mut wreck = Wreck(BTreeMap::from([(ROOT, Node::folder(0o755))]));
+        let mut wreck = Wreck(state.base.clone());
         for (at, operation) in log.iter().enumerate() {
             let is_durable = |node: Number| synced.get(&node).is_some_and(|last| *last > at);
             wreck.apply(operation, is_durable, &mut dice);
