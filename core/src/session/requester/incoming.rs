@@ -1,6 +1,6 @@
 //! What a requester makes of the frames that come.
 
-use super::{Check, Download, Due, Expect, Open, Requester, Upload};
+use super::{Check, Compare, Download, Due, Expect, Open, Requester, Upload};
 use crate::secure::Security;
 use crate::session::link::misbehaved;
 use crate::session::{Error, Event, Failure, Reply};
@@ -133,7 +133,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
             (Expect::Stored, Answer::Stored { size, root, suffix }) if matches!(self.upload, Upload::Asked { id: asked, size: declared } if asked == id && declared.is_none_or(|declared| declared == size)) =>
             {
                 self.upload = Upload::None;
-                Reply::Stored { size, root, suffix }
+                self.hasher.reset();
+                self.due = Due::Compare(Compare { id, size, root, suffix, at: 0 });
+                return Ok(());
             }
             #[cfg(feature = "host")]
             (Expect::Ticket, Answer::Ticket(ticket)) => Reply::Ticket(ticket),

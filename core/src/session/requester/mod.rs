@@ -14,7 +14,7 @@ use crate::time::Instant;
 use crate::transfer::{Hasher, Receiver, Sender};
 #[cfg(feature = "host")]
 use crate::wire::Run;
-use crate::wire::{Ask, Close, Code, Digest, Request, Role, Signal};
+use crate::wire::{Ask, CHUNK, Close, Code, Digest, Request, Role, Signal};
 use core::fmt;
 use core::task::Poll;
 use heapless::Deque;
@@ -156,6 +156,17 @@ struct Check {
     at: u64,
 }
 
+/// A source, of which the responder says that it was stored before.
+#[derive(Debug, Clone, Copy)]
+struct Compare {
+    id: RequestId,
+    size: u64,
+    root: Digest,
+    suffix: u32,
+    /// Bytes that were read here.
+    at: u64,
+}
+
 /// The download that the responder is sending.
 #[derive(Debug, Clone, Copy)]
 enum Download {
@@ -185,6 +196,8 @@ enum Due {
         size: u64,
         root: Digest,
     },
+    /// Compare the source with what an earlier attempt is said to have stored.
+    Compare(Compare),
     /// Tell the port that a download is worth nothing, then go on discarding it.
     Drop {
         id: RequestId,
@@ -380,6 +393,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
     /// The upload whose source is still being read, if any: its source must stay in place.
     #[must_use]
     pub fn uploading(&self) -> Option<RequestId> {
+        if let Due::Compare(Compare { id, .. }) = self.due {
+            return Some(id);
+        }
         match self.upload {
             Upload::None | Upload::Closing { .. } => None,
             Upload::Asked { id, .. }
@@ -499,7 +515,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Session for Requ
             if speaks && self.link.is_urgent() {
                 return self.link.send();
             }
-            let due = !matches!(self.due, Due::Nothing) || self.link.applicant().is_some();
+            let due = match self.due {
+                Due::Nothing => self.link.applicant().is_some(),
+                // The source is read through what is free of the send buffer.
+                Due::Compare(_) => self.link.room() >= CHUNK,
+                _ => true,
+            };
             if !self.parked && (readable || due) {
                 return Action::Perform;
             }
@@ -538,8 +559,9 @@ where
             port.handle_event(event);
             return Poll::Ready(());
         }
-        // A verified file is committed even where the link has ended meanwhile.
-        if self.link.is_over() && !matches!(self.due, Due::Commit { .. }) {
+        // A verified file is committed even where the link has ended meanwhile, and what was stored is
+        // compared.
+        if self.link.is_over() && !matches!(self.due, Due::Commit { .. } | Due::Compare(_)) {
             if let Download::Receiving { id, .. } = self.download {
                 self.download = Download::None;
                 port.suspend(id);
@@ -556,6 +578,7 @@ where
             }
             Due::Write(id) => self.write(id, port),
             Due::Commit { id, size, root } => self.commit(id, size, root, port),
+            Due::Compare(compare) => self.compare(compare, port),
             Due::Drop { id, code } => {
                 port.abort(id);
                 self.download = Download::Discarding { id, code };

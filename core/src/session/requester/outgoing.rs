@@ -1,6 +1,6 @@
 //! What a requester sends, and its operations on the port.
 
-use super::{Check, Download, Due, Requester, Upload};
+use super::{Check, Compare, Download, Due, Requester, Upload};
 use crate::secure::Security;
 use crate::session::link::PROGRESS_LEN;
 use crate::session::{Error, Event, Failure, Reply};
@@ -77,6 +77,39 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
         } else {
             self.fail_upload(id, Code::Changed);
         }
+        Poll::Ready(())
+    }
+
+    /// Reads what was stored by an earlier attempt, whose answer was lost: the source may have changed
+    /// since.
+    pub(super) fn compare<P: Files>(&mut self, compare: Compare, port: &mut P) -> Poll<()> {
+        let Compare { id, size, root, suffix, at } = compare;
+        let left = usize::try_from(size.saturating_sub(at)).unwrap_or(usize::MAX);
+        let buf = self.link.payload_mut((self.link.room() / CHUNK * CHUNK).min(left));
+        let outcome = match (left, buf.len()) {
+            (0, _) => Ok(0),
+            // The link has ended, and what it was to send takes all the room.
+            (_, 0) => Err(Code::Internal),
+            _ => match port.read(id, at, buf) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(outcome) => outcome,
+            },
+        };
+        let result = match outcome {
+            Ok(n) if n >= buf.len() => {
+                self.hasher.update(buf);
+                let at = at.saturating_add(buf.len() as u64);
+                if at < size {
+                    self.due = Due::Compare(Compare { at, ..compare });
+                    return Poll::Ready(());
+                }
+                let is_it = self.hasher.digest() == root;
+                if is_it { Ok(Reply::Stored { size, root, suffix }) } else { Err(Code::Changed) }
+            }
+            Ok(_) => Err(Code::Changed),
+            Err(code) => Err(code),
+        };
+        self.finish(id, result.map_err(Failure::Local));
         Poll::Ready(())
     }
 
@@ -183,6 +216,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
     /// Whether the port must still hear something although the session is over: what came before
     /// its end, and what becomes of a download.
     pub(super) fn owes_port(&self) -> bool {
-        matches!(self.due, Due::Event(_)) || matches!(self.download, Download::Receiving { .. })
+        matches!(self.due, Due::Event(_) | Due::Compare(_))
+            || matches!(self.download, Download::Receiving { .. })
     }
 }
