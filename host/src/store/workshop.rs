@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::{Context as _, Result, bail};
 use kift_core::wire::TransferId;
 use rustix::fs::{
-    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, fchmod, flock, fstat, mkdirat, openat,
-    statat,
+    AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, fchmod, flock, fstat, fsync, mkdirat,
+    openat, statat,
 };
 use rustix::io::{Errno, retry_on_intr};
 
@@ -47,6 +47,8 @@ impl Workshop {
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = open_beneath(root, RESERVED, flags).with_context(context)?;
+        // An earlier run may have made it, and come no further.
+        retry_on_intr(|| fsync(root)).with_context(context)?;
         let mode = Mode::from_raw_mode(fstat(&dir).with_context(context)?.st_mode);
         let others = Mode::RWXG | Mode::RWXO;
         if mode.intersects(others) {

@@ -55,8 +55,8 @@ struct Story {
 }
 
 impl Story {
-    /// Has a server do all that servers do.
-    fn told(faults: Faults) -> Self {
+    /// Has a server on a new directory do what `first` says, and then store a large file.
+    fn told(faults: Faults, first: impl FnOnce(&mut Self, &mut Session)) -> Self {
         let mut story = Self::default();
         let mount = Mount::new(&story.disk).expect("a mount");
         let root = mount.path().join(SERVED);
@@ -66,19 +66,24 @@ impl Story {
         story.disk.set_faults(faults);
         story.begun = story.disk.operations();
         let mut session = Session::new(&server);
-        story.store(&mut session, "f", Conflict::Replace, contents(3000, 1), "f");
-        story.store(&mut session, "f", Conflict::Replace, contents(5000, 2), "f");
-        story.store(&mut session, "g", Conflict::Refuse, contents(2000, 3), "g");
-        story.store(&mut session, "g", Conflict::KeepBoth, contents(2500, 4), "g_1");
-        story.change(&mut session, &Request::MakeDirectory { path: "d" }, &[]);
-        story.store(&mut session, "d/in", Conflict::Replace, contents(1, 5), "d/in");
-        let rename = Request::Rename { from: "d/in", to: "d/out", replace: false };
-        story.change(&mut session, &rename, &[("d/in", None), ("d/out", Some(contents(1, 5)))]);
-        let over = Request::Rename { from: "d/out", to: "f", replace: true };
-        story.change(&mut session, &over, &[("d/out", None), ("f", Some(contents(1, 5)))]);
-        story.change(&mut session, &Request::Delete { path: "g" }, &[("g", None)]);
+        first(&mut story, &mut session);
         story.go_on(session, &server);
         story
+    }
+
+    /// Stores and changes small files in all ways.
+    fn many_things(&mut self, session: &mut Session) {
+        self.store(session, "f", Conflict::Replace, contents(3000, 1), "f");
+        self.store(session, "f", Conflict::Replace, contents(5000, 2), "f");
+        self.store(session, "g", Conflict::Refuse, contents(2000, 3), "g");
+        self.store(session, "g", Conflict::KeepBoth, contents(2500, 4), "g_1");
+        self.change(session, &Request::MakeDirectory { path: "d" }, &[]);
+        self.store(session, "d/in", Conflict::Replace, contents(1, 5), "d/in");
+        let rename = Request::Rename { from: "d/in", to: "d/out", replace: false };
+        self.change(session, &rename, &[("d/in", None), ("d/out", Some(contents(1, 5)))]);
+        let over = Request::Rename { from: "d/out", to: "f", replace: true };
+        self.change(session, &over, &[("d/out", None), ("f", Some(contents(1, 5)))]);
+        self.change(session, &Request::Delete { path: "g" }, &[("g", None)]);
     }
 
     fn change(&mut self, session: &mut Session, request: &Request<'_>, to: &[(&str, Contents)]) {
@@ -207,7 +212,14 @@ fn complaint_of_answer(answer: Answer, upload: &Upload) -> Option<String> {
 #[test]
 fn it_keeps_what_was_promised() {
     if can_mount("it_keeps_what_was_promised") {
-        Story::told(Faults::default()).cut_everywhere().assert_nothing();
+        Story::told(Faults::default(), Story::many_things).cut_everywhere().assert_nothing();
+    }
+}
+
+#[test]
+fn so_it_does_where_nothing_was_before() {
+    if can_mount("so_it_does_where_nothing_was_before") {
+        Story::told(Faults::default(), |_, _| {}).cut_everywhere().assert_nothing();
     }
 }
 
@@ -215,7 +227,7 @@ fn it_keeps_what_was_promised() {
 fn a_sync_that_was_left_out_is_found() {
     if can_mount("a_sync_that_was_left_out_is_found") {
         let faults = Faults { forgets_syncs: true, ..Faults::default() };
-        Story::told(faults).cut_everywhere().assert_something();
+        Story::told(faults, Story::many_things).cut_everywhere().assert_something();
     }
 }
 
@@ -223,6 +235,6 @@ fn a_sync_that_was_left_out_is_found() {
 fn a_rename_before_the_sync_is_found() {
     if can_mount("a_rename_before_the_sync_is_found") {
         let faults = Faults { renames_first: true, ..Faults::default() };
-        Story::told(faults).cut_everywhere().assert_something();
+        Story::told(faults, Story::many_things).cut_everywhere().assert_something();
     }
 }
