@@ -11,35 +11,39 @@ use crate::rng::Rng;
 
 /// One end as its driver sees it.
 #[derive(Debug, Default)]
-pub(crate) struct End {
+pub struct End {
     /// It said `Wait`, or could not write.
-    pub(crate) waiting: bool,
+    pub waiting: bool,
     blocked: bool,
     /// What a write that blocks has yet to hand over, and its length in all.
     writing: Option<(Vec<u8>, usize)>,
-    pub(crate) deadline: Option<Instant>,
+    /// When what it waits for is overdue.
+    pub deadline: Option<Instant>,
     /// When its pending operation is worth another try.
-    pub(crate) retry: Option<u64>,
+    pub retry: Option<u64>,
     end_told: bool,
-    pub(crate) closed: Option<Result<(), Error>>,
+    /// How its session ended.
+    pub closed: Option<Result<(), Error>>,
 }
 
 /// What is around an end for one turn.
 #[derive(Debug)]
-pub(crate) struct Around<'a> {
+pub struct Around<'a> {
     /// Milliseconds.
-    pub(crate) now: u64,
-    pub(crate) rng: &'a mut Rng,
-    pub(crate) options: &'a Options,
+    pub now: u64,
+    /// Where chance comes from.
+    pub rng: &'a mut Rng,
+    /// How bytes go.
+    pub options: &'a Options,
     /// To the peer.
-    pub(crate) out: &'a mut Wire,
+    pub out: &'a mut Wire,
     /// From the peer.
-    pub(crate) into: &'a mut Wire,
+    pub into: &'a mut Wire,
 }
 
 impl End {
     /// One turn of the loop that `kift_core` documents; false where there is nothing to do.
-    pub(crate) fn turn<S: Perform<P>, P>(
+    pub fn turn<S: Perform<P>, P>(
         &mut self,
         around: Around<'_>,
         session: &mut S,

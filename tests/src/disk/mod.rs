@@ -99,6 +99,12 @@ impl Disk {
         self.state().faults = faults;
     }
 
+    /// Whether it has come to the operation from which on it fails.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        self.state().faults.works_for == Some(0)
+    }
+
     /// The power goes, and comes back. Whoever has something open here finds it gone.
     pub fn lose_power(&self, luck: Luck) {
         let Wreck(nodes) = self.cut(self.operations(), luck);
