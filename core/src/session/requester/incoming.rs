@@ -1,6 +1,6 @@
 //! What a requester makes of the frames that come.
 
-use super::{Check, Compare, Download, Due, Expect, Open, Requester, Upload};
+use super::{Check, Download, Due, Expect, Open, Requester, Then, Upload};
 use crate::secure::Security;
 use crate::session::link::misbehaved;
 use crate::session::{Error, Event, Failure, Reply};
@@ -117,7 +117,11 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
                 self.upload = match from {
                     _ if open.stopped => Upload::None,
                     0 => Upload::Sending { id, sender },
-                    chunks => Upload::Checking(Check { id, size, chunks, root, at: 0 }),
+                    chunks => {
+                        let end = u64::from(from) * CHUNK as u64;
+                        let then = Then::Send { chunks, size };
+                        Upload::Checking(Check { id, at: 0, end, root, then })
+                    }
                 };
                 return Ok(());
             }
@@ -134,7 +138,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
             {
                 self.upload = Upload::None;
                 self.hasher.reset();
-                self.due = Due::Compare(Compare { id, size, root, suffix, at: 0 });
+                let then = Then::Stored { suffix };
+                self.due = Due::Compare(Check { id, at: 0, end: size, root, then });
                 return Ok(());
             }
             #[cfg(feature = "host")]

@@ -146,25 +146,21 @@ enum Upload {
 #[derive(Debug, Clone, Copy)]
 struct Check {
     id: RequestId,
-    /// Bytes of the file, where known.
-    size: Option<u64>,
-    /// What the responder has.
-    chunks: u32,
+    /// Bytes that were read here, and that are to be.
+    at: u64,
+    end: u64,
     /// Their hash there.
     root: Digest,
-    /// Bytes that were read here.
-    at: u64,
+    then: Then,
 }
 
-/// A source, of which the responder says that it was stored before.
+/// What the responder has.
 #[derive(Debug, Clone, Copy)]
-struct Compare {
-    id: RequestId,
-    size: u64,
-    root: Digest,
-    suffix: u32,
-    /// Bytes that were read here.
-    at: u64,
+enum Then {
+    /// So many chunks: the rest of the file, of that size where known, is sent.
+    Send { chunks: u32, size: Option<u64> },
+    /// All of it, from an earlier attempt whose answer was lost.
+    Stored { suffix: u32 },
 }
 
 /// The download that the responder is sending.
@@ -197,7 +193,7 @@ enum Due {
         root: Digest,
     },
     /// Compare the source with what an earlier attempt is said to have stored.
-    Compare(Compare),
+    Compare(Check),
     /// Tell the port that a download is worth nothing, then go on discarding it.
     Drop {
         id: RequestId,
@@ -393,7 +389,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
     /// The upload whose source is still being read, if any: its source must stay in place.
     #[must_use]
     pub fn uploading(&self) -> Option<RequestId> {
-        if let Due::Compare(Compare { id, .. }) = self.due {
+        if let Due::Compare(Check { id, .. }) = self.due {
             return Some(id);
         }
         match self.upload {
@@ -578,7 +574,7 @@ where
             }
             Due::Write(id) => self.write(id, port),
             Due::Commit { id, size, root } => self.commit(id, size, root, port),
-            Due::Compare(compare) => self.compare(compare, port),
+            Due::Compare(check) => self.check_source(check, port),
             Due::Drop { id, code } => {
                 port.abort(id);
                 self.download = Download::Discarding { id, code };

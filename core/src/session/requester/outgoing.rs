@@ -1,6 +1,6 @@
 //! What a requester sends, and its operations on the port.
 
-use super::{Check, Compare, Download, Due, Requester, Upload};
+use super::{Check, Download, Due, Requester, Then, Upload};
 use crate::secure::Security;
 use crate::session::link::PROGRESS_LEN;
 use crate::session::{Error, Event, Failure, Reply};
@@ -48,43 +48,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
     }
 
     /// Reads what the responder has already, to find out whether it is the same.
-    fn check_prefix<P: Files>(&mut self, check: Check, port: &mut P) -> Poll<()> {
-        let Check { id, size, chunks, root, at } = check;
-        let end = u64::from(chunks) * CHUNK as u64;
+    pub(super) fn check_source<P: Files>(&mut self, check: Check, port: &mut P) -> Poll<()> {
+        let Check { id, at, end, root, then } = check;
         let left = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
-        let buf = self.link.payload_mut((self.link.room() / CHUNK * CHUNK).min(left));
-        let Poll::Ready(outcome) = port.read(id, at, buf) else { return Poll::Pending };
-        let at = match outcome {
-            Ok(n) if n >= buf.len() => {
-                self.hasher.update(buf);
-                at.saturating_add(buf.len() as u64)
-            }
-            Ok(_) => {
-                self.fail_upload(id, Code::Changed);
-                return Poll::Ready(());
-            }
-            Err(code) => {
-                self.fail_upload(id, code);
-                return Poll::Ready(());
-            }
-        };
-        if at < end {
-            self.upload = Upload::Checking(Check { at, ..check });
-            self.link.report_work(id.low(), at, end);
-        } else if self.hasher.digest() == root {
-            self.upload = Upload::Sending { id, sender: Sender::resume(chunks, size) };
-            self.due = Due::Event(Event::Resumed { request: id, chunks });
-        } else {
-            self.fail_upload(id, Code::Changed);
-        }
-        Poll::Ready(())
-    }
-
-    /// Reads what was stored by an earlier attempt, whose answer was lost: the source may have changed
-    /// since.
-    pub(super) fn compare<P: Files>(&mut self, compare: Compare, port: &mut P) -> Poll<()> {
-        let Compare { id, size, root, suffix, at } = compare;
-        let left = usize::try_from(size.saturating_sub(at)).unwrap_or(usize::MAX);
         let buf = self.link.payload_mut((self.link.room() / CHUNK * CHUNK).min(left));
         let outcome = match (left, buf.len()) {
             (0, _) => Ok(0),
@@ -95,27 +61,37 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
                 Poll::Ready(outcome) => outcome,
             },
         };
-        let result = match outcome {
-            Ok(n) if n >= buf.len() => {
-                self.hasher.update(buf);
-                let at = at.saturating_add(buf.len() as u64);
-                if at < size {
-                    self.due = Due::Compare(Compare { at, ..compare });
-                    return Poll::Ready(());
-                }
-                let is_it = self.hasher.digest() == root;
-                if is_it { Ok(Reply::Stored { size, root, suffix }) } else { Err(Code::Changed) }
+        let outcome = outcome.and_then(|n| {
+            self.hasher.update(buf);
+            let at = at.saturating_add(buf.len() as u64);
+            let is_it = n >= buf.len() && (at < end || self.hasher.digest() == root);
+            if is_it { Ok(at) } else { Err(Code::Changed) }
+        });
+        match (outcome, then) {
+            (Ok(at), Then::Send { .. }) if at < end => {
+                self.upload = Upload::Checking(Check { at, ..check });
+                self.link.report_work(id.low(), at, end);
             }
-            Ok(_) => Err(Code::Changed),
-            Err(code) => Err(code),
-        };
-        self.finish(id, result.map_err(Failure::Local));
+            // The responder waits for nothing.
+            (Ok(at), Then::Stored { .. }) if at < end => {
+                self.due = Due::Compare(Check { at, ..check });
+            }
+            (Ok(_), Then::Send { chunks, size }) => {
+                self.upload = Upload::Sending { id, sender: Sender::resume(chunks, size) };
+                self.due = Due::Event(Event::Resumed { request: id, chunks });
+            }
+            (Ok(size), Then::Stored { suffix }) => {
+                self.finish(id, Ok(Reply::Stored { size, root, suffix }));
+            }
+            (Err(code), Then::Send { .. }) => self.fail_upload(id, code),
+            (Err(code), Then::Stored { .. }) => self.finish(id, Err(Failure::Local(code))),
+        }
         Poll::Ready(())
     }
 
     pub(super) fn read<P: Files>(&mut self, port: &mut P) -> Poll<()> {
         if let Upload::Checking(check) = self.upload {
-            return self.check_prefix(check, port);
+            return self.check_source(check, port);
         }
         let Upload::Sending { id, mut sender } = self.upload else { return Poll::Ready(()) };
         let len = sender.next_len(self.link.batch(), self.link.credit());
