@@ -1,7 +1,7 @@
 //! What became of uploads, by their transfer ids: so that what is durable of one is not sent again, and
 //! one whose answer was lost is not stored twice.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kift_core::wire::{Code, Path, TransferId};
@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use crate::record::Record;
 
+use super::change::sync;
 use super::checkpoint::{Asked, Checkpoint, Placing, now};
 use super::partial::{Partial, Rest, remove};
 use super::root::Root;
@@ -84,13 +85,14 @@ impl Attempts {
     /// The reserved directory cannot be read.
     pub(super) fn load(&self, root: &Arc<Root>, workshop: &Workshop) -> Result<(u64, u64), Code> {
         let (mut kept, mut removed) = (0, 0);
+        let mut synced = BTreeSet::new();
         let failed = super::reason::reason;
         for stem in workshop.stems().map_err(failed)? {
             let has_part = workshop.has_part(&stem).map_err(failed)?;
             let read = Record::open(&workshop.dir, &mark_name(&stem));
             let attempt = match read.ok().flatten() {
                 Some((_, last)) if Checkpoint::is_sound(&last) => {
-                    Self::attempt(root, stem.clone(), last, has_part)
+                    Self::attempt(root, stem.clone(), last, has_part, &mut synced)
                 }
                 _ => None,
             };
@@ -115,12 +117,19 @@ impl Attempts {
         stem: String,
         last: Checkpoint,
         has_part: bool,
+        synced: &mut BTreeSet<Box<str>>,
     ) -> Option<(Key, Attempt)> {
         let (bytes, since) = (last.bytes(), last.since);
         let asked = last.asked;
         let key = (asked.owner.clone(), asked.transfer);
         match last.placing {
             Some(outcome) if !has_part => {
+                // Who gave it its name may not have lived to make that durable.
+                let path = Path::new(&asked.path).ok()?;
+                let (folder, _) = root.locate(path).ok()?;
+                if synced.insert(path.split().0.as_str().into()) {
+                    sync(&folder, path).ok()?;
+                }
                 Some((key, Attempt::Stored { asked, outcome, stem: Some(stem), since }))
             }
             _ if has_part && bytes > 0 => {

@@ -9,7 +9,7 @@ use std::task::Poll;
 use kift_core::Tree;
 use kift_core::storage::Outcome;
 use kift_core::wire::{Code, Conflict, Digest, EntryKind};
-use rustix::fs::{AtFlags, Mode, OFlags, fdatasync, ftruncate, openat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, fdatasync, fsync, ftruncate, openat, unlinkat};
 use rustix::io::{Errno, retry_on_intr};
 use tracing::{error, warn};
 
@@ -279,16 +279,19 @@ impl Drop for Partial {
     }
 }
 
-/// Removes a partial and what is known of it. The latter first: alone it might say that the partial has
-/// its name.
+/// Removes a partial and what is known of it. The latter first, durably: alone it might say that the
+/// partial has its name.
 pub(super) fn remove(workshop: &Workshop, stem: &str) {
-    for name in [mark_name(stem), part_name(stem)] {
-        match unlinkat(&workshop.dir, &name, AtFlags::empty()) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(error) => {
-                warn!(name, %error, "cannot remove a partial upload; the next start will");
-            }
-        }
+    let unlink = |name: &str| match unlinkat(&workshop.dir, name, AtFlags::empty()) {
+        Err(error) if error != Errno::NOENT => Err(error),
+        _ => Ok(()),
+    };
+    let removed = unlink(&mark_name(stem)).and_then(|()| match workshop.has_part(stem)? {
+        true => retry_on_intr(|| fsync(&workshop.dir)).and_then(|()| unlink(&part_name(stem))),
+        false => Ok(()),
+    });
+    if let Err(error) = removed {
+        warn!(stem, %error, "cannot remove a partial upload; the next start will");
     }
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use kift_core::wire::TransferId;
 use rustix::fs::{
     AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, fchmod, flock, fstat, fsync, mkdirat,
-    openat, statat,
+    openat, statat, syncfs,
 };
 use rustix::io::{Errno, retry_on_intr};
 
@@ -47,8 +47,10 @@ impl Workshop {
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = open_beneath(root, RESERVED, flags).with_context(context)?;
-        // An earlier run may have made it, and come no further.
+        // An earlier run may have made this, or given files their names, and have come no further. What is
+        // found here is taken for durable, so it has to be. (Not every file system knows the second.)
         retry_on_intr(|| fsync(root)).with_context(context)?;
+        retry_on_intr(|| syncfs(root)).with_context(context)?;
         let mode = Mode::from_raw_mode(fstat(&dir).with_context(context)?.st_mode);
         let others = Mode::RWXG | Mode::RWXO;
         if mode.intersects(others) {

@@ -3,6 +3,7 @@
 mod changes;
 mod homes;
 mod listing;
+mod model;
 mod opening;
 mod quotas;
 mod races;
