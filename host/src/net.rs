@@ -2,6 +2,7 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write};
@@ -71,30 +72,31 @@ const KEEPALIVE_PROBES: u32 = 4;
 
 /// A connected socket whose calls return within a [`TICK`].
 #[derive(Debug)]
-pub struct Socket(TcpStream);
+pub struct Socket(Arc<TcpStream>);
 
 impl Socket {
     /// Takes over a connected stream.
     ///
     /// # Errors
     /// The system's, where the socket cannot be set up.
-    pub fn new(stream: TcpStream) -> io::Result<Self> {
+    pub fn new(stream: impl Into<Arc<TcpStream>>) -> io::Result<Self> {
+        let stream = stream.into();
         stream.set_nonblocking(false)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(TICK))?;
         stream.set_write_timeout(Some(TICK))?;
         // A device that lost its power answers nothing, and its peer may have nothing to send that
         // would find out.
-        sockopt::set_socket_keepalive(&stream, true)?;
-        sockopt::set_tcp_keepidle(&stream, KEEPALIVE)?;
-        sockopt::set_tcp_keepintvl(&stream, KEEPALIVE)?;
-        sockopt::set_tcp_keepcnt(&stream, KEEPALIVE_PROBES)?;
+        sockopt::set_socket_keepalive(&*stream, true)?;
+        sockopt::set_tcp_keepidle(&*stream, KEEPALIVE)?;
+        sockopt::set_tcp_keepintvl(&*stream, KEEPALIVE)?;
+        sockopt::set_tcp_keepcnt(&*stream, KEEPALIVE_PROBES)?;
         Ok(Self(stream))
     }
 
     /// The stream itself.
     #[must_use]
-    pub const fn stream(&self) -> &TcpStream {
+    pub fn stream(&self) -> &TcpStream {
         &self.0
     }
 }
@@ -127,13 +129,13 @@ impl ErrorType for Socket {
 
 impl Read for Socket {
     fn read(&mut self, buf: &mut [u8]) -> Result<usize, SocketError> {
-        self.0.read(buf).map_err(SocketError)
+        (&*self.0).read(buf).map_err(SocketError)
     }
 }
 
 impl Write for Socket {
     fn write(&mut self, buf: &[u8]) -> Result<usize, SocketError> {
-        self.0.write(buf).map_err(SocketError)
+        (&*self.0).write(buf).map_err(SocketError)
     }
 
     fn flush(&mut self) -> Result<(), SocketError> {
@@ -143,12 +145,23 @@ impl Write for Socket {
 
 impl ReadReady for Socket {
     fn read_ready(&mut self) -> Result<bool, SocketError> {
-        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
-        match poll(&mut fds, Some(&at_once)) {
-            Ok(n) => Ok(n > 0),
-            Err(rustix::io::Errno::INTR) => Ok(false),
-            Err(errno) => Err(SocketError(errno.into())),
-        }
+        is_so(&self.0, PollFlags::IN).map_err(SocketError)
+    }
+}
+
+/// Whether the peer has closed the connection, or is gone, whatever of what it sent is not read yet.
+#[must_use]
+pub(crate) fn has_hung_up(stream: &TcpStream) -> bool {
+    // Where the system does not say, the session finds out.
+    is_so(stream, PollFlags::RDHUP).unwrap_or(false)
+}
+
+fn is_so(stream: &TcpStream, what: PollFlags) -> io::Result<bool> {
+    let mut fds = [PollFd::new(stream, what)];
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match poll(&mut fds, Some(&at_once)) {
+        Ok(n) => Ok(n > 0),
+        Err(rustix::io::Errno::INTR) => Ok(false),
+        Err(errno) => Err(errno.into()),
     }
 }

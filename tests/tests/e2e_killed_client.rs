@@ -7,8 +7,11 @@ use std::process::ChildStdin;
 use std::thread;
 use std::time::Duration;
 
+use kift_core::wire::{Ask, Conflict, Put, Request, TransferId};
+use kift_tests::dial::Dial;
 use kift_tests::files::{assert_holds, names, place, random};
 use kift_tests::machine::{Running, Signal, command, kift, wait_until};
+use kift_tests::raw::Frame;
 use kift_tests::rng::{Case, Rng};
 use kift_tests::serving::Server;
 
@@ -36,6 +39,36 @@ fn put_works(server: &Server, here: &Path) {
     kift(["put", "--plain", local.to_str().unwrap(), &server.at("")]).ok();
     assert_holds(&server.file("whole"), b"whole");
     fs::remove_file(server.file("whole")).unwrap();
+}
+
+/// Its successor may have stored the file meanwhile, and another after it: late, it would take that one's
+/// place.
+#[test]
+fn what_comes_late_of_one_who_is_gone_is_not_stored() {
+    for ask in [Ask::Now, Ask::Ready] {
+        let server = Server::new();
+        let (old, new) = (random(5000, 1), random(5000, 2));
+        let mut gone = Dial::open(&server);
+        let number = gone.request(&Request::Put(Put {
+            path: "f",
+            transfer: TransferId([1; 16]),
+            size: Some(5000),
+            modified: None,
+            conflict: Conflict::Replace,
+            ask,
+        }));
+        wait_until("it has begun", || server.partials().len() == 1);
+        server.signal(Signal::STOP);
+        gone.tell(&Frame::data(number, 0, &old));
+        gone.tell(&Frame::end(number, &old));
+        drop(gone);
+        fs::write(server.file("f"), &new).unwrap();
+        server.signal(Signal::CONT);
+        wait_until("it is over", || server.partials().is_empty());
+        wait_until_over(&server);
+        assert_holds(&server.file("f"), &new);
+        assert_eq!(server.names(), ["f"]);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! The store knows a home and its bounds. Whom they belong to, and what that user may do there, is
 //! decided here, before each operation.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -26,8 +26,15 @@ use super::tickets::Pass;
 use super::{Attendant, House};
 use crate::access::{Accounts, Entry, Grant, Rights};
 use crate::background::Background;
-use crate::net::TICK;
+use crate::net::{TICK, has_hung_up};
 use crate::store::{Bounds, Root, Session, Transfers};
+
+/// A peer's connection.
+#[derive(Debug)]
+pub(super) struct Line {
+    pub(super) address: SocketAddr,
+    pub(super) stream: Arc<TcpStream>,
+}
 
 /// One peer, and what it may do.
 #[derive(Debug)]
@@ -43,6 +50,9 @@ pub(super) struct Guard {
     /// What is open, if it is not the store's.
     text: Option<Vec<u8>>,
     address: SocketAddr,
+    stream: Arc<TcpStream>,
+    /// A commit was begun, and goes on.
+    is_committing: bool,
     /// None on a plain link, where everybody may do everything.
     accounts: Option<Arc<Accounts>>,
     /// What the peer may pair with.
@@ -76,15 +86,16 @@ impl Inside {
 }
 
 impl Guard {
-    /// For the peer at `address`, whose link has `token` for pairing. Without `accounts` it may do
+    /// For the peer of `line`, whose link has `token` for pairing. Without `accounts` it may do
     /// what it likes.
     pub(super) fn new(
         house: Arc<House>,
         root: Arc<Root>,
-        address: SocketAddr,
+        line: Line,
         accounts: Option<Arc<Accounts>>,
         token: Option<Token>,
     ) -> Self {
+        let Line { address, stream } = line;
         let inside = accounts.is_none().then(|| Inside {
             grant: None,
             store: Session::new(Arc::clone(&root), address.to_string()),
@@ -97,6 +108,8 @@ impl Guard {
             house,
             root,
             address,
+            stream,
+            is_committing: false,
             accounts,
             token,
             key: None,
@@ -271,7 +284,14 @@ impl Files for Guard {
     }
 
     fn commit(&mut self, request: RequestId, size: u64, root: Digest) -> Outcome<u32> {
+        // Nobody would be told. It may have been sent again since, as another upload, and then another file:
+        // late, this one would take that one's place.
+        if !self.is_in_run && !self.is_committing && has_hung_up(&self.stream) {
+            self.suspend(request);
+            return Poll::Ready(Err(Code::Cancelled));
+        }
         let outcome = ready!(self.begun()).commit(request, size, root);
+        self.is_committing = outcome.is_pending();
         match outcome {
             // A file counts once, when all of it is there.
             Poll::Ready(Ok(_)) if std::mem::take(&mut self.is_in_run) => self.activity.over(),

@@ -38,7 +38,7 @@ use crate::net::{Socket, TICK, buffer, session_config, since};
 use crate::offer::Offer;
 use crate::secure::{HostNoise, SystemRandom};
 use crate::store::Root;
-use guard::Guard;
+use guard::{Guard, Line};
 pub use limits::{Limits, Live};
 use registry::Registry;
 use seats::{Seat, Seats};
@@ -195,7 +195,9 @@ impl Server {
                 let (listener, behind) = &self.doors[at];
                 let Some((stream, peer)) = accept(listener) else { continue };
                 match seats.enter(peer.ip()) {
-                    Ok(seat) => Caller { stream, peer, seat }.enter(house, behind),
+                    Ok(seat) => {
+                        Caller { stream: Arc::new(stream), peer, seat }.enter(house, behind)
+                    }
                     Err(full) => {
                         house.registry.totals.refused(full.reason());
                         warn!(%peer, "refused: {full}");
@@ -250,7 +252,7 @@ fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
 
 /// Somebody who has come.
 struct Caller {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     peer: SocketAddr,
     seat: Seat,
 }
@@ -259,7 +261,8 @@ impl Caller {
     /// Starts the session.
     fn enter(self, house: &Arc<House>, behind: &Behind) {
         let guard = |root: &Arc<Root>, accounts, token| {
-            Guard::new(Arc::clone(house), Arc::clone(root), self.peer, accounts, token)
+            let line = Line { address: self.peer, stream: Arc::clone(&self.stream) };
+            Guard::new(Arc::clone(house), Arc::clone(root), line, accounts, token)
         };
         match behind {
             Behind::Plain(root) => {
@@ -305,7 +308,7 @@ impl Caller {
 
 /// One session, from the connection to its end.
 fn run<A: Attendant>(
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     noise: HostNoise,
     mut attendant: A,
     mut seat: Seat,

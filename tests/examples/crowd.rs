@@ -1,0 +1,185 @@
+//! A thousand clients on one server, which are killed now and then.
+//!
+//! `cargo run --release -p kift-tests --example crowd` takes ten minutes; `KIFT_SECONDS` says how long (600),
+//! `KIFT_CLIENTS` how many (1000). Each client sends a file, or fetches back what it sent; one in four is killed
+//! within two seconds, and whoever was killed does the same again. It fails where a file is not what was sent, a
+//! client does not end, one fails that was not killed, or the server's memory or descriptors grow.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use kift_tests::files::{place, random};
+use kift_tests::machine::program;
+use kift_tests::rng::Rng;
+use kift_tests::serving::{Serve, Server};
+
+/// After this a client counts as stuck.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Between two looks at a client, and at the server.
+const GLANCE: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Default)]
+struct Counts {
+    sent: AtomicU64,
+    fetched: AtomicU64,
+    bytes: AtomicU64,
+    killed: AtomicU64,
+    failed: AtomicU64,
+    stuck: AtomicU64,
+    wrong: AtomicU64,
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+fn number(name: &str, usual: u64) -> u64 {
+    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+/// What the system knows of a process: bytes of memory, and open descriptors.
+fn used(pid: u32) -> (u64, usize) {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+    let rss =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next());
+    let rss = rss.and_then(|text| text.parse().ok()).unwrap_or(0_u64) * 1024;
+    let fds = fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
+    (rss, fds)
+}
+
+/// Waits for the end of a client, or kills it at that moment. None where it is stuck.
+fn end(mut child: Child, kill: Option<Duration>) -> Option<bool> {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().expect("a child of ours") {
+            return Some(status.success());
+        }
+        let is_struck = kill.is_some_and(|kill| begun.elapsed() >= kill);
+        if is_struck || begun.elapsed() > PATIENCE {
+            let _ = child.kill();
+            let _ = child.wait();
+            return is_struck.then_some(false);
+        }
+        thread::sleep(kill.map_or(GLANCE, |kill| GLANCE.min(kill)));
+    }
+}
+
+/// A client, until `over`: what it stores is in the file that has its number.
+fn client(number: u64, server: u16, here: &Path, served: &Path, over: Instant, counts: &Counts) {
+    let mut rng = Rng::new(number);
+    let (name, back) = (format!("c{number}"), format!("b{number}"));
+    let at = format!("127.0.0.1:{server}/{name}");
+    while Instant::now() < over {
+        let len = if rng.chance(10) { rng.below(4 << 20) } else { rng.below(64 << 10) };
+        let data = random(len, rng.bits());
+        fs::write(here.join(&name), &data).expect("a file");
+        let is_back = rng.chance(25);
+        let lines: [&[&str]; 2] = [
+            &["put", "--plain", "-q", "--retry", "100", &name, &at],
+            &["get", "--plain", "-q", "--retry", "100", &at, &back],
+        ];
+        for (line, counter) in
+            lines[..1 + usize::from(is_back)].iter().zip([&counts.sent, &counts.fetched])
+        {
+            loop {
+                let kill = rng.chance(25).then(|| Duration::from_millis(rng.bits() % 2000));
+                let child = Command::new(program())
+                    .args(*line)
+                    .current_dir(here)
+                    .env("KIFT_STATE", here.join(format!("s{number}")))
+                    .env("KIFT_CONFIG", "")
+                    .stdin(Stdio::null())
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::null())
+                    .spawn()
+                    .expect("a client");
+                match end(child, kill) {
+                    Some(true) => break,
+                    Some(false) if kill.is_some() => count(&counts.killed),
+                    Some(false) => count(&counts.failed),
+                    None => count(&counts.stuck),
+                }
+            }
+            count(counter);
+            counts.bytes.fetch_add(len as u64, Ordering::Relaxed);
+        }
+        let is_there = fs::read(served.join(&name)).is_ok_and(|there| there == data);
+        let came_back = !is_back || fs::read(here.join(&back)).is_ok_and(|there| there == data);
+        if !is_there || !came_back {
+            count(&counts.wrong);
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let (seconds, clients) = (number("KIFT_SECONDS", 600), number("KIFT_CLIENTS", 1000));
+    let server = Server::start(Serve { args: &["--max-sessions", "4000"], ..Serve::default() });
+    let (here, counts) = (place(), Counts::default());
+    let begun = Instant::now();
+    let over = begun + Duration::from_secs(seconds);
+    let before = used(server.pid());
+    let mut looks = Vec::new();
+    println!("{clients} clients for {seconds} s; the server has {} descriptors before", before.1);
+    thread::scope(|scope| {
+        for number in 0..clients {
+            let (counts, here, served, port) = (&counts, here.path(), server.root(), server.port());
+            let client = move || client(number, port, here, served, over, counts);
+            thread::Builder::new()
+                .stack_size(256 << 10)
+                .spawn_scoped(scope, client)
+                .expect("a thread");
+        }
+        while Instant::now() < over {
+            thread::sleep(LOOK);
+            let (rss, fds) = used(server.pid());
+            looks.push(rss);
+            if looks.len().is_multiple_of(12) {
+                let sent = counts.sent.load(Ordering::Relaxed);
+                println!(
+                    "{:4} s: {sent} sent, the server's memory {:.1} MB, {fds} descriptors",
+                    begun.elapsed().as_secs(),
+                    rss as f64 / 1e6
+                );
+            }
+        }
+    });
+    // Sessions whose clients were killed are over, too.
+    let patience = Instant::now() + PATIENCE;
+    while used(server.pid()).1 > before.1 && Instant::now() < patience {
+        thread::sleep(GLANCE);
+    }
+    let after = used(server.pid());
+    let mean = |looks: &[u64]| looks.iter().sum::<u64>() as f64 / looks.len().max(1) as f64;
+    let quarter = looks.len() / 4;
+    let (early, late) = (mean(&looks[quarter..2 * quarter]), mean(&looks[3 * quarter..]));
+    let Counts { sent, fetched, bytes, killed, failed, stuck, wrong } = &counts;
+    let [sent, fetched, bytes, killed, failed, stuck, wrong] =
+        [sent, fetched, bytes, killed, failed, stuck, wrong]
+            .map(|count| count.load(Ordering::Relaxed));
+    println!(
+        "{sent} files sent and {fetched} fetched, {} MB; {killed} clients killed; failed without that {failed}, stuck {stuck}, \
+         files that are not what was sent {wrong}",
+        bytes / 1_000_000
+    );
+    println!(
+        "the server's memory: {:.1} MB in the second quarter, {:.1} MB in the last; descriptors: {} before, {} after; \
+         partial uploads left: {}",
+        early / 1e6,
+        late / 1e6,
+        before.1,
+        after.1,
+        server.partials().len()
+    );
+    let is_flat = late < early * 1.15 + 4e6 && after.1 <= before.1;
+    if failed + stuck + wrong > 0 || !is_flat || sent == 0 {
+        println!("NOT CLEAN");
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
+}
