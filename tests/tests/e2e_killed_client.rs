@@ -41,6 +41,15 @@ fn put_works(server: &Server, here: &Path) {
     fs::remove_file(server.file("whole")).unwrap();
 }
 
+/// Whether every thread of the server has stopped.
+fn is_stopped(server: &Server) -> bool {
+    let threads = fs::read_dir(format!("/proc/{}/task", server.pid())).expect("it runs");
+    threads.flatten().all(|thread| {
+        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+    })
+}
+
 /// Its successor may have stored the file meanwhile, and another after it: late, it would take that one's
 /// place.
 #[test]
@@ -59,6 +68,7 @@ fn what_comes_late_of_one_who_is_gone_is_not_stored() {
         }));
         wait_until("it has begun", || server.partials().len() == 1);
         server.signal(Signal::STOP);
+        wait_until("it stands still", || is_stopped(&server));
         gone.tell(&Frame::data(number, 0, &old));
         gone.tell(&Frame::end(number, &old));
         drop(gone);
