@@ -4,8 +4,10 @@
 //! `KIFT_CLIENTS` how many (1000). Each client sends a file, or fetches back what it sent; one in four is killed
 //! within two seconds, and whoever was killed does the same again. It fails where a file is not what was sent, a
 //! client does not end, one fails that was not killed, or the server's memory or descriptors grow.
+//!
+//! They all come from one address, which the server is told to expect (`max_strangers_per_address`).
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +21,10 @@ use kift_tests::serving::{Serve, Server};
 
 /// After this a client counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(180);
+
+/// What the server is told: all of them may knock at once.
+const SETTINGS: &str =
+    "max_sessions = 4000\nmax_strangers = 4000\nmax_strangers_per_address = 4000\n";
 
 /// Between two looks at a client, and at the server.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -70,9 +76,30 @@ fn end(mut child: Child, kill: Option<Duration>) -> Option<bool> {
     }
 }
 
+/// Whether `path` holds what was sent last, and what else if not.
+fn look(path: &Path, data: &[u8], before: &[u8]) -> Result<(), String> {
+    let there = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    if there == data {
+        return Ok(());
+    }
+    let what = if there == before {
+        "what was sent before"
+    } else {
+        "neither that nor what was sent before"
+    };
+    Err(format!(
+        "{}: {} bytes were sent, {} are there, {what}",
+        path.display(),
+        data.len(),
+        there.len()
+    ))
+}
+
 /// A client, until `over`: what it stores is in the file that has its number.
 fn client(number: u64, server: u16, here: &Path, served: &Path, over: Instant, counts: &Counts) {
     let mut rng = Rng::new(number);
+    let mut before = Vec::new();
+    let said = here.join(format!("e{number}"));
     let (name, back) = (format!("c{number}"), format!("b{number}"));
     let at = format!("127.0.0.1:{server}/{name}");
     while Instant::now() < over {
@@ -96,31 +123,43 @@ fn client(number: u64, server: u16, here: &Path, served: &Path, over: Instant, c
                     .env("KIFT_CONFIG", "")
                     .stdin(Stdio::null())
                     .stdout(Stdio::null())
-                    .stderr(Stdio::null())
+                    .stderr(File::create(&said).expect("a file"))
                     .spawn()
                     .expect("a client");
                 match end(child, kill) {
                     Some(true) => break,
                     Some(false) if kill.is_some() => count(&counts.killed),
-                    Some(false) => count(&counts.failed),
-                    None => count(&counts.stuck),
+                    Some(false) => {
+                        count(&counts.failed);
+                        let said = fs::read_to_string(&said).unwrap_or_default();
+                        println!("client {number} failed: {line:?}: {said}");
+                    }
+                    None => {
+                        count(&counts.stuck);
+                        println!("client {number} did not end: {line:?}");
+                    }
                 }
             }
             count(counter);
             counts.bytes.fetch_add(len as u64, Ordering::Relaxed);
         }
-        let is_there = fs::read(served.join(&name)).is_ok_and(|there| there == data);
-        let came_back = !is_back || fs::read(here.join(&back)).is_ok_and(|there| there == data);
-        if !is_there || !came_back {
+        let is_there = look(&served.join(&name), &data, &before);
+        let came_back = if is_back { look(&here.join(&back), &data, &before) } else { Ok(()) };
+        if let Err(why) = is_there.and(came_back) {
             count(&counts.wrong);
+            println!("client {number}: {why}");
         }
+        before = data;
     }
 }
 
 fn main() -> ExitCode {
     let (seconds, clients) = (number("KIFT_SECONDS", 600), number("KIFT_CLIENTS", 1000));
-    let server = Server::start(Serve { args: &["--max-sessions", "4000"], ..Serve::default() });
     let (here, counts) = (place(), Counts::default());
+    let settings = here.path().join("settings.toml");
+    fs::write(&settings, SETTINGS).expect("a file");
+    let args = ["--config", settings.to_str().expect("UTF-8")];
+    let server = Server::start(Serve { args: &args, ..Serve::default() });
     let begun = Instant::now();
     let over = begun + Duration::from_secs(seconds);
     let before = used(server.pid());

@@ -27,7 +27,7 @@ use super::{Attendant, House};
 use crate::access::{Accounts, Entry, Grant, Rights};
 use crate::background::Background;
 use crate::net::{TICK, has_hung_up};
-use crate::store::{Bounds, Root, Session, Transfers};
+use crate::store::{Bounds, Presence, Root, Session, Transfers};
 
 /// A peer's connection.
 #[derive(Debug)]
@@ -50,9 +50,7 @@ pub(super) struct Guard {
     /// What is open, if it is not the store's.
     text: Option<Vec<u8>>,
     address: SocketAddr,
-    stream: Arc<TcpStream>,
-    /// A commit was begun, and goes on.
-    is_committing: bool,
+    presence: Presence,
     /// None on a plain link, where everybody may do everything.
     accounts: Option<Arc<Accounts>>,
     /// What the peer may pair with.
@@ -96,9 +94,10 @@ impl Guard {
         token: Option<Token>,
     ) -> Self {
         let Line { address, stream } = line;
+        let presence = Presence::new(move || has_hung_up(&stream));
         let inside = accounts.is_none().then(|| Inside {
             grant: None,
-            store: Session::new(Arc::clone(&root), address.to_string()),
+            store: Session::new(Arc::clone(&root), address.to_string()).of(presence.clone()),
         });
         Self {
             limits: house.settings.limits.get(),
@@ -108,8 +107,7 @@ impl Guard {
             house,
             root,
             address,
-            stream,
-            is_committing: false,
+            presence,
             accounts,
             token,
             key: None,
@@ -145,7 +143,7 @@ impl Guard {
         let fingerprint = self.key.map(|key| key.fingerprint());
         info!(peer = name, key = fingerprint.map(display), rights = %grant.rights, home = grant.home, "logged in by {how}");
         self.activity.logged_in(&grant.user);
-        let store = Session::joining(home, &grant.user, name, transfers);
+        let store = Session::joining(home, &grant.user, name, transfers).of(self.presence.clone());
         self.inside = Some(Inside { grant: Some(grant), store });
         Ok(())
     }
@@ -284,14 +282,7 @@ impl Files for Guard {
     }
 
     fn commit(&mut self, request: RequestId, size: u64, root: Digest) -> Outcome<u32> {
-        // Nobody would be told. It may have been sent again since, as another upload, and then another file:
-        // late, this one would take that one's place.
-        if !self.is_in_run && !self.is_committing && has_hung_up(&self.stream) {
-            self.suspend(request);
-            return Poll::Ready(Err(Code::Cancelled));
-        }
         let outcome = ready!(self.begun()).commit(request, size, root);
-        self.is_committing = outcome.is_pending();
         match outcome {
             // A file counts once, when all of it is there.
             Poll::Ready(Ok(_)) if std::mem::take(&mut self.is_in_run) => self.activity.over(),
@@ -522,7 +513,7 @@ impl Store for Guard {
             Some(grant) => self.let_in_with(grant, "ticket", transfers),
             None => {
                 let (root, name) = (Arc::clone(&self.root), self.address.to_string());
-                let store = Session::joining(root, "", name, transfers);
+                let store = Session::joining(root, "", name, transfers).of(self.presence.clone());
                 self.inside = Some(Inside { grant: None, store });
                 Ok(())
             }

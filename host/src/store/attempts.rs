@@ -3,7 +3,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
+use kift_core::storage::Outcome;
 use kift_core::wire::{Code, Path, TransferId};
 use tracing::{info, warn};
 
@@ -12,6 +14,7 @@ use crate::record::Record;
 use super::change::sync;
 use super::checkpoint::{Asked, Checkpoint, Placing, now};
 use super::partial::{Partial, Rest, remove};
+use super::presence::Presence;
 use super::root::Root;
 use super::workshop::{Workshop, mark_name};
 
@@ -154,45 +157,67 @@ impl Attempts {
     }
 
     /// What there is of an earlier attempt at just what is `asked`, if that is wanted. Otherwise
-    /// nobody goes on with it.
+    /// nobody goes on with it. Pending while that attempt gets its name.
+    ///
+    /// # Errors
+    /// [`Code::Cancelled`] where the sender is gone: a younger one may be at it.
     pub(super) fn earlier(
         &self,
         root: &Arc<Root>,
         asked: &Asked,
         is_wanted: bool,
-    ) -> Option<Arc<Partial>> {
+        sender: &Presence,
+    ) -> Outcome<Option<Arc<Partial>>> {
         let key = (asked.owner.clone(), asked.transfer);
         let mut known = self.known();
-        let partial = match known.attempts.remove(&key)? {
-            Attempt::Open(partial) if is_wanted && partial.asked() == *asked => partial,
-            Attempt::Open(partial) => {
+        if sender.is_gone() {
+            return Poll::Ready(Err(Code::Cancelled));
+        }
+        let earlier = match known.attempts.remove(&key) {
+            Some(Attempt::Open(partial)) if partial.is_placed() => {
+                known.attempts.insert(key, Attempt::Open(partial));
+                return Poll::Pending;
+            }
+            Some(Attempt::Open(partial)) if is_wanted && partial.asked() == *asked => Some(partial),
+            Some(Attempt::Open(partial)) => {
                 // Its own session learns that at its next step.
                 partial.take_over();
-                return None;
+                None
             }
-            Attempt::Left { asked: before, rest, .. } if is_wanted && before == *asked => {
-                Arc::new(Partial::reopen(root, rest)?)
+            Some(Attempt::Left { asked: before, rest, .. }) if is_wanted && before == *asked => {
+                Partial::reopen(root, rest).map(Arc::new)
             }
-            Attempt::Left { rest, .. } => {
+            Some(Attempt::Left { rest, .. }) => {
                 if let Ok(workshop) = root.workshop() {
                     remove(workshop, &rest.stem);
                 }
-                return None;
+                None
             }
-            stored @ Attempt::Stored { .. } => {
+            Some(stored @ Attempt::Stored { .. }) => {
                 known.attempts.insert(key, stored);
-                return None;
+                return Poll::Ready(Ok(None));
             }
+            None => None,
         };
-        known.attempts.insert(key, Attempt::Open(Arc::clone(&partial)));
-        Some(partial)
+        if let Some(partial) = &earlier {
+            known.attempts.insert(key, Attempt::Open(Arc::clone(partial)));
+        }
+        Poll::Ready(Ok(earlier))
     }
 
-    /// Somebody begins with `partial`.
-    pub(super) fn begin(&self, partial: &Arc<Partial>) {
+    /// Somebody begins with `partial`; not if another attempt came in between, which is wanted if this
+    /// `resumes`.
+    pub(super) fn begin(&self, partial: &Arc<Partial>, resumes: bool) -> bool {
         let asked = partial.asked();
-        let attempt = Attempt::Open(Arc::clone(partial));
-        self.known().attempts.insert((asked.owner, asked.transfer), attempt);
+        let key = (asked.owner.clone(), asked.transfer);
+        let mut known = self.known();
+        match known.attempts.get(&key) {
+            None => {}
+            Some(Attempt::Stored { asked: before, .. }) if !resumes || *before != asked => {}
+            Some(_) => return false,
+        }
+        known.attempts.insert(key, Attempt::Open(Arc::clone(partial)));
+        true
     }
 
     /// Nobody is at `partial` any more, and nothing of it is wanted.

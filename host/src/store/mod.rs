@@ -13,6 +13,7 @@
 //! | `checkpoint` | what is known of these, on disk |
 //! | `attempts` | what became of uploads, by their transfer ids |
 //! | `background` | waits for a slow sync without keeping the session from its peer |
+//! | `presence` | whether its sender is still there |
 //! | `source` | a file on its way out |
 //! | `transfers` | files in runs, which several links send or fetch |
 //! | `snapshot` | a directory being listed |
@@ -41,6 +42,7 @@ mod checkpoint;
 mod count;
 mod ledger;
 mod partial;
+mod presence;
 mod reason;
 mod root;
 mod session;
@@ -53,6 +55,7 @@ mod workshop;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use presence::Presence;
 pub use root::{Bounds, Options, Root};
 pub use session::Session;
 pub(crate) use transfers::Transfers;

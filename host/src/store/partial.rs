@@ -1,23 +1,23 @@
 //! An upload's bytes until they have a name: a file in `.kift/`, which may outlive its session.
 
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
 use kift_core::Tree;
 use kift_core::storage::Outcome;
-use kift_core::wire::{Code, Conflict, Digest, EntryKind};
+use kift_core::wire::{Code, Conflict, Digest};
 use rustix::fs::{AtFlags, Mode, OFlags, fdatasync, fsync, ftruncate, openat, unlinkat};
 use rustix::io::{Errno, retry_on_intr};
 use tracing::{error, warn};
 
 use crate::record::{Record, write_all};
 
-use super::change::rename_new;
 use super::checkpoint::{Asked, Checkpoint, Placing, now};
 use super::ledger::Reservation;
+use super::presence::Presence;
 use super::reason::reason;
 use super::root::Root;
 use super::workshop::{Workshop, mark_name, new_stem, part_name};
@@ -223,16 +223,34 @@ impl Partial {
         self.keep(&mut state).map_err(|error| self.unsynced(error))
     }
 
-    /// Renames it to `name` in `folder`, over what is there.
-    pub(super) fn replace(&self, folder: impl AsFd, name: &str) -> Result<(), Errno> {
-        let dir = &self.root.workshop().map_err(|_| Errno::ROFS)?.dir;
-        rustix::fs::renameat(dir, part_name(&self.stem), folder, name)
+    /// Has `rename` give it its name, from the one that it has in the given directory.
+    ///
+    /// # Errors
+    /// [`Code::Superseded`], [`Code::Cancelled`] where the sender is gone, or why it cannot be renamed. It
+    /// has not got the name then.
+    pub(super) fn place(
+        &self,
+        turn: u64,
+        sender: &Presence,
+        rename: impl FnOnce(BorrowedFd<'_>, &str) -> Result<(), Errno>,
+    ) -> Result<(), Code> {
+        let dir = &self.root.workshop()?.dir;
+        // Whoever is gone may have sent it again, and then another file, and both were stored. One at a time,
+        // so that what this takes the place of had come while its sender was there.
+        let _alone = self.root.served.placing.lock().unwrap_or_else(PoisonError::into_inner);
+        // Held too: whoever took over now would write into the file.
+        let mut state = self.mine(turn)?;
+        if sender.is_gone() {
+            return Err(Code::Cancelled);
+        }
+        rename(dir.as_fd(), &part_name(&self.stem)).map_err(reason)?;
+        state.fate = Fate::Gone;
+        Ok(())
     }
 
-    /// Renames it to `name` in `folder`, where nothing may be.
-    pub(super) fn place_new(&self, folder: impl AsFd, name: &str) -> Result<(), Errno> {
-        let dir = &self.root.workshop().map_err(|_| Errno::ROFS)?.dir;
-        rename_new(dir, &part_name(&self.stem), folder, name, EntryKind::File)
+    /// Whether it has its name, so that nobody can take over any more.
+    pub(super) fn is_placed(&self) -> bool {
+        self.state().fate == Fate::Gone
     }
 
     /// It has its name, by which `store` enters it in the books. Gives the stem, if there is something
@@ -242,7 +260,6 @@ impl Partial {
         if let Some(reservation) = state.reservation.take() {
             store(&reservation);
         }
-        state.fate = Fate::Gone;
         state.record.is_some().then(|| self.stem.clone())
     }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Poll, ready};
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -58,6 +58,8 @@ pub(super) struct Served {
     pub(super) folds_case: bool,
     pub(super) ledger: Ledger,
     pub(super) attempts: Attempts,
+    /// Held while an upload gets its name.
+    pub(super) placing: Mutex<()>,
 }
 
 impl Root {
@@ -85,9 +87,16 @@ impl Root {
         let workshop = if options.read_only { None } else { Some(Workshop::open(&fd, dir)?) };
         let folds_case = same_file(&fd, RESERVED, &RESERVED.to_ascii_uppercase());
         let allow_hardlinks = options.allow_hardlinks;
-        let (ledger, attempts) = (Ledger::default(), Attempts::default());
-        let served =
-            Served { path, dir: fd, workshop, allow_hardlinks, folds_case, ledger, attempts };
+        let served = Served {
+            path,
+            dir: fd,
+            workshop,
+            allow_hardlinks,
+            folds_case,
+            ledger: Ledger::default(),
+            attempts: Attempts::default(),
+            placing: Mutex::default(),
+        };
         let (served, bounds) = (Arc::new(served), Bounds::default());
         let root = Arc::new(Self { served, home: "".into(), bounds });
         root.load_attempts().map_err(|code| anyhow!("cannot read {shown}/{RESERVED}: {code}"))?;

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tracing::{debug, info, warn};
 
 use super::checkpoint::Placing;
+use super::presence::Presence;
 use super::root::Root;
 use super::snapshot::{NAMES_MAX, Snapshot};
 use super::source::Source;
@@ -33,6 +34,7 @@ pub struct Session {
     /// Whose uploads these are; empty where nobody has a name.
     owner: Box<str>,
     peer: String,
+    presence: Presence,
     pub(super) open: Open,
     /// The request that was last asked what is at a path. If it opens that file too, it does so for
     /// the BLAKE3 and not to send it.
@@ -67,8 +69,21 @@ impl Session {
         peer: String,
         transfers: Arc<Transfers>,
     ) -> Self {
-        let owner = owner.into();
-        Self { root, owner, peer, open: Open::Nothing, looked: RequestId::default(), transfers }
+        Self {
+            root,
+            owner: owner.into(),
+            peer,
+            presence: Presence::default(),
+            open: Open::Nothing,
+            looked: RequestId::default(),
+            transfers,
+        }
+    }
+
+    /// Stores nothing of the peer once it is gone.
+    #[must_use]
+    pub(crate) fn of(self, presence: Presence) -> Self {
+        Self { presence, ..self }
     }
 
     /// What a file in runs is called beneath the served directory.
@@ -162,7 +177,7 @@ impl Files for Session {
         }
     }
 
-    fn commit(&mut self, _request: RequestId, size: u64, root: Digest) -> Outcome<u32> {
+    fn commit(&mut self, request: RequestId, size: u64, root: Digest) -> Outcome<u32> {
         let mut upload = match std::mem::replace(&mut self.open, Open::Nothing) {
             Open::Upload(upload) => upload,
             Open::Run(run) => {
@@ -178,9 +193,17 @@ impl Files for Session {
             self.open = Open::Upload(upload);
             return Poll::Pending;
         };
-        if let Ok(suffix) = result {
-            let path = upload.stored_path(suffix);
-            info!(peer = self.peer, path = ?self.root.within(&path), bytes = size, "stored");
+        match result {
+            Ok(suffix) => {
+                let path = upload.stored_path(suffix);
+                info!(peer = self.peer, path = ?self.root.within(&path), bytes = size, "stored");
+            }
+            Err(Code::Cancelled) => {
+                self.open = Open::Upload(upload);
+                self.suspend(request);
+                return Poll::Ready(result);
+            }
+            Err(_) => {}
         }
         self.told("store", &upload.path, result)
     }
@@ -257,7 +280,8 @@ impl Store for Session {
 
     fn begin(&mut self, _request: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<Begun> {
         let resumes = put.ask != Ask::Now;
-        let start = ready!(Upload::begin(&self.root, &self.owner, path, put, resumes));
+        let start = Upload::begin(&self.root, &self.owner, path, put, resumes, &self.presence);
+        let start = ready!(start);
         let begun = start.map(|start| match start {
             Start::Upload(upload) => {
                 let chunks = upload.chunks();
@@ -380,7 +404,8 @@ impl Store for Session {
         put: &Put<'_>,
         runs: RunLen,
     ) -> Outcome<()> {
-        let start = ready!(Upload::begin(&self.root, &self.owner, path, put, false));
+        let start = Upload::begin(&self.root, &self.owner, path, put, false, &self.presence);
+        let start = ready!(start);
         let size = put.size.unwrap_or(0);
         let begun = start.and_then(|start| match start {
             Start::Upload(upload) => self.transfers.begin(put.transfer, *upload, size, runs),

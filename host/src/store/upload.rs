@@ -11,6 +11,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::{Poll, ready};
+use std::thread;
 use std::time::Duration;
 
 use kift_core::Tree;
@@ -18,7 +19,7 @@ use kift_core::storage::Outcome;
 use kift_core::wire::{
     Code, Conflict, Digest, EntryKind, PATH_LEN_MAX, Path, Put, Timestamp, suffixed,
 };
-use rustix::fs::{Access, AtFlags, Timestamps, accessat, fsync, ftruncate, futimens};
+use rustix::fs::{Access, AtFlags, Timestamps, accessat, fsync, ftruncate, futimens, renameat};
 use rustix::io::{Errno, retry_on_intr};
 use tracing::{error, warn};
 
@@ -26,10 +27,11 @@ use crate::background::Background;
 use crate::checkpoints::Checkpoints;
 
 use super::beneath::{Folder, timespec};
-use super::change::sync;
+use super::change::{rename_new, sync};
 use super::checkpoint::{Asked, Placing};
 use super::ledger::weight;
 use super::partial::Partial;
+use super::presence::Presence;
 use super::reason::reason;
 use super::root::Root;
 
@@ -38,6 +40,9 @@ const SYNC_INLINE_MAX: u64 = 4 << 20;
 
 /// How long one call of commit waits for such a sync.
 const SYNC_WAIT: Duration = Duration::from_secs(1);
+
+/// How long one call waits for an earlier attempt that gets its name.
+const PLACING_WAIT: Duration = Duration::from_millis(5);
 
 /// Names that are tried to keep both files.
 const SUFFIX_MAX: u32 = 9_999;
@@ -53,6 +58,7 @@ pub(super) struct Upload {
     partial: Arc<Partial>,
     /// Lets this attempt write to it.
     turn: u64,
+    sender: Presence,
     conflict: Conflict,
     modified: Option<Timestamp>,
     /// Bytes taken.
@@ -63,7 +69,6 @@ pub(super) struct Upload {
     pub(super) syncing: Option<Background<Result<(), Errno>>>,
     /// All of it is durable, but for its name.
     is_durable: bool,
-    is_placed: bool,
 }
 
 /// Where an upload begins.
@@ -76,12 +81,16 @@ pub(super) enum Start {
 impl Upload {
     /// Opens an upload of `owner`, if nothing that can be known now speaks against it. If it
     /// `resumes`, it goes on with what an earlier attempt left.
+    ///
+    /// # Errors
+    /// Why not; [`Code::Cancelled`] where the `sender` is gone.
     pub(super) fn begin(
         root: &Arc<Root>,
         owner: &str,
         path: Path<'_>,
         put: &Put<'_>,
         resumes: bool,
+        sender: &Presence,
     ) -> Outcome<Start> {
         let attempts = &root.served.attempts;
         root.workshop()?;
@@ -113,6 +122,7 @@ impl Upload {
                 path: path.as_str().into(),
                 partial,
                 turn,
+                sender: sender.clone(),
                 conflict: put.conflict,
                 modified: put.modified,
                 at,
@@ -120,11 +130,14 @@ impl Upload {
                 checkpoints: Checkpoints::new(tree),
                 syncing: None,
                 is_durable: false,
-                is_placed: false,
             }
         };
         let has_room = |more| Ok(more == 0 || root.room()?.is_none_or(|room| room.free >= more));
-        if let Some(partial) = attempts.earlier(root, &asked, resumes) {
+        let Poll::Ready(earlier) = attempts.earlier(root, &asked, resumes, sender) else {
+            thread::sleep(PLACING_WAIT);
+            return Poll::Pending;
+        };
+        if let Some(partial) = earlier? {
             let (turn, tree) = partial.take_over();
             let upload = of(partial, turn, tree);
             let reserved = match has_room(size.saturating_sub(upload.at)) {
@@ -144,7 +157,9 @@ impl Upload {
         let mut reservation = root.reservation(path);
         ready!(root.reserve(&mut reservation, weight(EntryKind::File, size)))?;
         let partial = Arc::new(Partial::create(root, asked, reservation)?);
-        attempts.begin(&partial);
+        if !attempts.begin(&partial, resumes) {
+            return Poll::Pending;
+        }
         Poll::Ready(Ok(Start::Upload(Box::new(of(partial, 0, Tree::new())))))
     }
 
@@ -217,8 +232,11 @@ impl Upload {
     }
 
     /// Makes the whole file durable, and gives it its name, durably. Gives the suffix of the name.
-    /// Pending: to be called again. After an error nothing is left but what
-    /// [`sync`] could not make durable.
+    /// Pending: to be called again.
+    ///
+    /// # Errors
+    /// [`Code::Cancelled`] where the sender is gone: nobody would be told, and it may have been sent
+    /// again. After others nothing is left but what [`sync`] could not make durable.
     pub(super) fn commit(&mut self, size: u64, root: Digest) -> Outcome<u32> {
         if size != self.at {
             return Poll::Ready(Err(Code::SizeMismatch));
@@ -268,7 +286,9 @@ impl Upload {
                 // file.
                 let there = root.look(&folder, name)?;
                 announce(0)?;
-                self.partial.replace(&folder, name).map_err(reason)?;
+                self.partial.place(self.turn, &self.sender, |dir, part| {
+                    renameat(dir, part, &folder, name)
+                })?;
                 if let Some((kind, stat)) = there {
                     change.removed(path, weight(kind, super::beneath::size(&stat)));
                 }
@@ -276,12 +296,11 @@ impl Upload {
             }
             Conflict::Refuse => {
                 announce(0)?;
-                self.partial.place_new(&folder, name).map_err(reason)?;
+                self.place_new(&folder, name)?;
                 0
             }
             Conflict::KeepBoth => self.keep_both(path, &folder, announce)?,
         };
-        self.is_placed = true;
         let asked = self.partial.asked();
         let stem = self.partial.placed(|reservation| {
             change.stored(path, reservation, weight(EntryKind::File, size));
@@ -311,13 +330,19 @@ impl Upload {
                 continue;
             }
             announce(suffix)?;
-            match self.partial.place_new(folder, &kept) {
+            match self.place_new(folder, &kept) {
                 Ok(()) => return Ok(suffix),
-                Err(Errno::EXIST) => {}
-                Err(error) => return Err(reason(error)),
+                Err(Code::Exists) => {}
+                Err(code) => return Err(code),
             }
         }
         Err(Code::Exists)
+    }
+
+    fn place_new(&self, folder: &Folder<'_>, name: &str) -> Result<(), Code> {
+        self.partial.place(self.turn, &self.sender, |dir, part| {
+            rename_new(dir, part, folder, name, EntryKind::File)
+        })
     }
 
     /// Where the file was stored with `suffix`.
@@ -331,7 +356,7 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         // Whoever took over goes on with it.
-        if !self.is_placed && self.partial.has_turn(self.turn) {
+        if self.partial.has_turn(self.turn) {
             self.root.served.attempts.drop(&self.partial);
         }
     }

@@ -3,6 +3,11 @@
 use kift_core::Hasher;
 use kift_core::storage::Begun;
 
+use std::sync::Barrier;
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+use super::super::Presence;
 use super::*;
 
 const MIB: usize = 1 << 20;
@@ -179,6 +184,77 @@ fn a_newer_session_takes_over() {
     until(|| newer.write(REQUEST, 4 * MIB as u64, rest)).unwrap();
     commit(&mut newer, &data).unwrap();
     assert_eq!(fs::read(f.at("a")).unwrap(), data);
+}
+
+/// It may have been sent again, and then another file in its place.
+#[test]
+fn nothing_is_stored_of_one_who_is_gone() {
+    for len in [10, 5 * MIB] {
+        let mut f = Fixture::new();
+        let is_gone = Arc::new(AtomicBool::new(false));
+        let told = Arc::clone(&is_gone);
+        let presence = Presence::new(move || told.load(Ordering::Relaxed));
+        let mut session = Session::new(Arc::clone(&f.root), "ghost".into()).of(presence);
+        let data = contents(len);
+        let put = asking(&data, Conflict::Replace);
+        begin(&mut session, "a", &put).unwrap();
+        write(&mut session, &data, 0, len).unwrap();
+        is_gone.store(true, Ordering::Relaxed);
+        assert_eq!(commit(&mut session, &data), Err(Code::Cancelled));
+        assert!(!f.at("a").exists());
+        assert_eq!(f.partials().len(), if len > MIB { 2 } else { 0 });
+        // Nor does it take anything from a younger one.
+        let begun = begin(&mut f.session, "a", &put).unwrap();
+        assert_eq!(begun, if len > MIB { Begun::Resumed(4 * 1024) } else { Begun::Fresh });
+        assert_eq!(begin(&mut session, "a", &put), Err(Code::Cancelled));
+        let from = if len > MIB { 4 * MIB } else { 0 };
+        write(&mut f.session, &data, from, len).unwrap();
+        assert_eq!(commit(&mut f.session, &data), Ok(0));
+        assert_eq!(fs::read(f.at("a")).unwrap(), data);
+    }
+}
+
+/// However close to the rename it comes.
+#[test]
+fn one_that_takes_over_while_it_is_stored() {
+    let mut outcomes = [0; 2];
+    for round in 0..400 {
+        let f = Fixture::new();
+        let (old, new) = (vec![1; 3000], vec![2; 3000]);
+        let put = asking(&old, [Conflict::KeepBoth, Conflict::Refuse][round % 2]);
+        let mut older = Session::new(Arc::clone(&f.root), "older".into());
+        let mut newer = Session::new(Arc::clone(&f.root), "newer".into());
+        begin(&mut older, "a", &put).unwrap();
+        write(&mut older, &old, 0, old.len()).unwrap();
+        let together = Barrier::new(2);
+        let (first, second) = thread::scope(|scope| {
+            let first = scope.spawn(|| {
+                together.wait();
+                commit(&mut older, &old)
+            });
+            together.wait();
+            thread::sleep(std::time::Duration::from_micros(round as u64 * 3 % 300));
+            let second = begin(&mut newer, "a", &put).map(|begun| {
+                if begun == Begun::Fresh {
+                    write(&mut newer, &new, 0, new.len()).unwrap();
+                    assert_eq!(commit(&mut newer, &new), Ok(0), "round {round}");
+                }
+                begun
+            });
+            (first.join().unwrap(), second.unwrap())
+        });
+        let is = match (first, second) {
+            (Ok(0), Begun::Stored { root, suffix: 0, .. }) if root == root_of(&old) => &old,
+            (Err(Code::Superseded), Begun::Fresh) => &new,
+            other => panic!("round {round}: {other:?}"),
+        };
+        outcomes[usize::from(*is == new)] += 1;
+        assert!(fs::read(f.at("a")).unwrap() == *is, "round {round}");
+        assert!(!f.at("a_1").exists());
+        assert!(f.partials().is_empty());
+    }
+    eprintln!("{} were stored before, {} were taken over", outcomes[0], outcomes[1]);
+    assert!(outcomes[0] > 0 && outcomes[1] > 0, "no race took place");
 }
 
 #[test]
