@@ -62,6 +62,18 @@ pub enum Begun {
     },
 }
 
+/// An upload that was set aside and is stored now.
+#[cfg(feature = "host")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    /// Its bytes.
+    pub size: u64,
+    /// Its BLAKE3.
+    pub root: Digest,
+    /// What [`commit`](Files::commit) gives.
+    pub suffix: u32,
+}
+
 /// What the application says in a text, one JSON object a line.
 #[cfg(feature = "host")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,6 +167,28 @@ pub trait Store: Files {
     fn tree(&mut self, request: RequestId) -> Option<Tree> {
         let _ = request;
         None
+    }
+
+    /// All of an upload was written, as for [`commit`](Files::commit), and more requests came
+    /// meanwhile. It may be set aside, to be made durable together with those behind it; whether it
+    /// is, this says. Others may be begun then, and [`settle`](Self::settle) gives what `commit` would
+    /// have. If it is not, `commit` follows; if the session ends before, nothing does.
+    #[cfg(feature = "host")]
+    fn set_aside(&mut self, request: RequestId, size: u64, root: Digest) -> bool {
+        let _ = (request, size, root);
+        false
+    }
+
+    /// Makes what was set aside appear, as [`commit`](Files::commit) does, and gives what came of the
+    /// upload of `request`: of those that are left, the one that was set aside first. Another may be
+    /// open.
+    ///
+    /// # Errors
+    /// What the writer of that file is told.
+    #[cfg(feature = "host")]
+    fn settle(&mut self, request: RequestId) -> Outcome<Settled> {
+        let _ = request;
+        Poll::Ready(Err(Code::Internal))
     }
 
     /// Opens a regular file as the source of [`read`](Files::read).

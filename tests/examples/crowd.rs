@@ -28,7 +28,10 @@ const SETTINGS: &str =
 
 /// Between two looks at a client, and at the server.
 const GLANCE: Duration = Duration::from_millis(100);
-const LOOK: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Behind each phase all clients end, so that the server can be looked at while it has nothing to do.
+const PHASES: u32 = 4;
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -96,8 +99,16 @@ fn look(path: &Path, data: &[u8], before: &[u8]) -> Result<(), String> {
 }
 
 /// A client, until `over`: what it stores is in the file that has its number.
-fn client(number: u64, server: u16, here: &Path, served: &Path, over: Instant, counts: &Counts) {
-    let mut rng = Rng::new(number);
+fn client(
+    number: u64,
+    seed: u64,
+    server: u16,
+    here: &Path,
+    served: &Path,
+    over: Instant,
+    counts: &Counts,
+) {
+    let mut rng = Rng::new(seed);
     let mut before = Vec::new();
     let said = here.join(format!("e{number}"));
     let (name, back) = (format!("c{number}"), format!("b{number}"));
@@ -153,6 +164,38 @@ fn client(number: u64, server: u16, here: &Path, served: &Path, over: Instant, c
     }
 }
 
+/// Lets the clients work until `over`, and waits until the sessions of all are over.
+fn phase(round: u32, clients: u64, server: &Server, here: &Path, over: Instant, counts: &Counts) {
+    let before = used(server.pid()).1;
+    thread::scope(|scope| {
+        for number in 0..clients {
+            let (served, port) = (server.root(), server.port());
+            let seed = number << 8 | u64::from(round);
+            let client = move || client(number, seed, port, here, served, over, counts);
+            let thread = thread::Builder::new().stack_size(256 << 10);
+            thread.spawn_scoped(scope, client).expect("a thread");
+        }
+        let mut looked = Instant::now();
+        while Instant::now() < over {
+            thread::sleep(GLANCE);
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
+                let (rss, fds) = used(server.pid());
+                println!(
+                    "{} sent, the server's memory {:.1} MB, {fds} descriptors",
+                    counts.sent.load(Ordering::Relaxed),
+                    rss as f64 / 1e6
+                );
+            }
+        }
+    });
+    // Sessions whose clients were killed are over, too.
+    let patience = Instant::now() + PATIENCE;
+    while used(server.pid()).1 > before && Instant::now() < patience {
+        thread::sleep(GLANCE);
+    }
+}
+
 fn main() -> ExitCode {
     let (seconds, clients) = (number("KIFT_SECONDS", 600), number("KIFT_CLIENTS", 1000));
     let (here, counts) = (place(), Counts::default());
@@ -161,42 +204,13 @@ fn main() -> ExitCode {
     let args = ["--config", settings.to_str().expect("UTF-8")];
     let server = Server::start(Serve { args: &args, ..Serve::default() });
     let begun = Instant::now();
-    let over = begun + Duration::from_secs(seconds);
-    let before = used(server.pid());
-    let mut looks = Vec::new();
-    println!("{clients} clients for {seconds} s; the server has {} descriptors before", before.1);
-    thread::scope(|scope| {
-        for number in 0..clients {
-            let (counts, here, served, port) = (&counts, here.path(), server.root(), server.port());
-            let client = move || client(number, port, here, served, over, counts);
-            thread::Builder::new()
-                .stack_size(256 << 10)
-                .spawn_scoped(scope, client)
-                .expect("a thread");
-        }
-        while Instant::now() < over {
-            thread::sleep(LOOK);
-            let (rss, fds) = used(server.pid());
-            looks.push(rss);
-            if looks.len().is_multiple_of(12) {
-                let sent = counts.sent.load(Ordering::Relaxed);
-                println!(
-                    "{:4} s: {sent} sent, the server's memory {:.1} MB, {fds} descriptors",
-                    begun.elapsed().as_secs(),
-                    rss as f64 / 1e6
-                );
-            }
-        }
-    });
-    // Sessions whose clients were killed are over, too.
-    let patience = Instant::now() + PATIENCE;
-    while used(server.pid()).1 > before.1 && Instant::now() < patience {
-        thread::sleep(GLANCE);
+    let mut after = vec![used(server.pid())];
+    println!("{clients} clients for {seconds} s, in {PHASES} phases");
+    for round in 1..=PHASES {
+        let over = begun + Duration::from_secs(seconds) / PHASES * round;
+        phase(round, clients, &server, here.path(), over, &counts);
+        after.push(used(server.pid()));
     }
-    let after = used(server.pid());
-    let mean = |looks: &[u64]| looks.iter().sum::<u64>() as f64 / looks.len().max(1) as f64;
-    let quarter = looks.len() / 4;
-    let (early, late) = (mean(&looks[quarter..2 * quarter]), mean(&looks[3 * quarter..]));
     let Counts { sent, fetched, bytes, killed, failed, stuck, wrong } = &counts;
     let [sent, fetched, bytes, killed, failed, stuck, wrong] =
         [sent, fetched, bytes, killed, failed, stuck, wrong]
@@ -206,16 +220,14 @@ fn main() -> ExitCode {
          files that are not what was sent {wrong}",
         bytes / 1_000_000
     );
-    println!(
-        "the server's memory: {:.1} MB in the second quarter, {:.1} MB in the last; descriptors: {} before, {} after; \
-         partial uploads left: {}",
-        early / 1e6,
-        late / 1e6,
-        before.1,
-        after.1,
-        server.partials().len()
-    );
-    let is_flat = late < early * 1.15 + 4e6 && after.1 <= before.1;
+    let idle =
+        |(rss, fds): &(u64, usize)| format!("{:.1} MB, {fds} descriptors", *rss as f64 / 1e6);
+    let idle: Vec<_> = after.iter().map(idle).collect();
+    println!("the server while nobody was there: {}", idle.join("; "));
+    println!("partial uploads left: {}", server.partials().len());
+    // What the first phase needed is kept for the next ones.
+    let (first, last) = (after[1], after[PHASES as usize]);
+    let is_flat = last.0 < first.0 + first.0 / 5 + (4 << 20) && last.1 <= after[0].1;
     if failed + stuck + wrong > 0 || !is_flat || sent == 0 {
         println!("NOT CLEAN");
         return ExitCode::FAILURE;

@@ -1,14 +1,15 @@
 //! A client of a real server that sends whatever it is told to.
 
-use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::fs;
+use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
 
 use kift_core::secure::SecretKey;
 use kift_core::wire::{Answer, Code, Hello, Kind, PREFIX_LEN, Password, Request, Role, Signal};
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use snow::{HandshakeState, TransportState};
 
-use crate::machine::PATIENCE;
+use crate::machine::{PATIENCE, wait_until};
 use crate::raw::{Frame, first_flight, frames, hello, next_record};
 use crate::serving::Listens;
 use crate::snow::{begin, encoded, handshake_record, opened, sealed, written};
@@ -242,6 +243,20 @@ impl Dial {
         }
     }
 
+    /// Closes the connection, and waits until the server's system knows that.
+    ///
+    /// # Panics
+    /// Where it never does.
+    #[track_caller]
+    pub fn hang_up(self) {
+        let port = |address: io::Result<SocketAddr>| address.expect("an address").port();
+        let ends = [port(self.stream.peer_addr()), port(self.stream.local_addr())];
+        // A child that another test is just starting has the socket too, until it is another program.
+        self.stream.shutdown(Shutdown::Both).expect("a connection");
+        drop(self);
+        wait_until("the server's system knows", || !is_established(ends));
+    }
+
     /// The next record, whatever it is; none where the server closed the connection.
     ///
     /// # Panics
@@ -253,6 +268,17 @@ impl Dial {
             record => record.expect("all of a record"),
         }
     }
+}
+
+/// Whether there is a connection between two ports of this machine, as the first one's end has it.
+fn is_established([here, there]: [u16; 2]) -> bool {
+    let connections = fs::read_to_string("/proc/net/tcp").expect("a list of connections");
+    connections.lines().any(|line| {
+        // The line's number, this end, that end, the state: 1 for an open connection.
+        let fields: Vec<&str> = line.split_whitespace().take(4).collect();
+        let is_at = |field: &str, port: u16| field.ends_with(&format!(":{port:04X}"));
+        is_at(fields[1], here) && is_at(fields[2], there) && fields[3] == "01"
+    })
 }
 
 fn is_end(kind: ErrorKind) -> bool {

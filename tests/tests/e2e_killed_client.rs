@@ -71,7 +71,7 @@ fn what_comes_late_of_one_who_is_gone_is_not_stored() {
         wait_until("it stands still", || is_stopped(&server));
         gone.tell(&Frame::data(number, 0, &old));
         gone.tell(&Frame::end(number, &old));
-        drop(gone);
+        gone.hang_up();
         fs::write(server.file("f"), &new).unwrap();
         server.signal(Signal::CONT);
         wait_until("it is over", || server.partials().is_empty());

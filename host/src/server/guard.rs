@@ -12,7 +12,7 @@ use std::time::Instant as Clock;
 use kift_core::Tree;
 use kift_core::secure::{Peer, PublicKey, Token};
 use kift_core::session::Event;
-use kift_core::storage::{Begun, Files, Outcome, Page, RequestId, Store, Text};
+use kift_core::storage::{Begun, Files, Outcome, Page, RequestId, Settled, Store, Text};
 use kift_core::wire::{
     Code, Conflict, Digest, EntryKind, Meta, Password, Path, Put, Run, RunLen, Space, Ticket,
     TransferId,
@@ -389,6 +389,22 @@ impl Store for Guard {
         let outcome = ready!(self.store(Rights::WRITE)).begin(request, path, &put);
         if let Poll::Ready(Ok(Begun::Fresh | Begun::Resumed(_))) = outcome {
             self.begins(What::Put, path, put.size);
+        }
+        outcome
+    }
+
+    fn set_aside(&mut self, request: RequestId, size: u64, root: Digest) -> bool {
+        let is_aside = self.begun().is_ok_and(|store| store.set_aside(request, size, root));
+        if is_aside {
+            self.activity.over();
+        }
+        is_aside
+    }
+
+    fn settle(&mut self, request: RequestId) -> Outcome<Settled> {
+        let outcome = ready!(self.begun()).settle(request);
+        if let Poll::Ready(Ok(_)) = outcome {
+            self.activity.totals().files_in.add(1);
         }
         outcome
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
+use kift_core::Tree;
 use kift_core::storage::Outcome;
 use kift_core::wire::{Code, Path, TransferId};
 use tracing::{info, warn};
@@ -156,36 +157,41 @@ impl Attempts {
         }
     }
 
-    /// What there is of an earlier attempt at just what is `asked`, if that is wanted. Otherwise
-    /// nobody goes on with it. Pending while that attempt gets its name.
+    /// Takes over what there is of an earlier attempt at just what is `asked`, if that is wanted: the
+    /// turn, and what is durable. Otherwise nobody goes on with it. Pending while that attempt gets its name.
     ///
     /// # Errors
-    /// [`Code::Cancelled`] where the sender is gone: a younger one may be at it.
+    /// [`Code::Superseded`] where it is that of one who came later.
     pub(super) fn earlier(
         &self,
         root: &Arc<Root>,
         asked: &Asked,
         is_wanted: bool,
         sender: &Presence,
-    ) -> Outcome<Option<Arc<Partial>>> {
+    ) -> Outcome<Option<(Arc<Partial>, u64, Tree)>> {
         let key = (asked.owner.clone(), asked.transfer);
         let mut known = self.known();
-        if sender.is_gone() {
-            return Poll::Ready(Err(Code::Cancelled));
-        }
         let earlier = match known.attempts.remove(&key) {
             Some(Attempt::Open(partial)) if partial.is_placed() => {
                 known.attempts.insert(key, Attempt::Open(partial));
                 return Poll::Pending;
             }
-            Some(Attempt::Open(partial)) if is_wanted && partial.asked() == *asked => Some(partial),
-            Some(Attempt::Open(partial)) => {
+            Some(Attempt::Open(partial)) => match partial.take_over(sender) {
+                Ok((turn, tree)) if is_wanted && partial.asked() == *asked => {
+                    Some((partial, turn, tree))
+                }
                 // Its own session learns that at its next step.
-                partial.take_over();
-                None
-            }
+                Ok(_) => None,
+                Err(code) => {
+                    known.attempts.insert(key, Attempt::Open(partial));
+                    return Poll::Ready(Err(code));
+                }
+            },
             Some(Attempt::Left { asked: before, rest, .. }) if is_wanted && before == *asked => {
-                Partial::reopen(root, rest).map(Arc::new)
+                Partial::reopen(root, rest, sender).map(|partial| {
+                    let (turn, tree) = (0, partial.tree());
+                    (Arc::new(partial), turn, tree)
+                })
             }
             Some(Attempt::Left { rest, .. }) => {
                 if let Ok(workshop) = root.workshop() {
@@ -199,7 +205,7 @@ impl Attempts {
             }
             None => None,
         };
-        if let Some(partial) = &earlier {
+        if let Some((partial, ..)) = &earlier {
             known.attempts.insert(key, Attempt::Open(Arc::clone(partial)));
         }
         Poll::Ready(Ok(earlier))

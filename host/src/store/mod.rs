@@ -11,9 +11,10 @@
 //! | `upload` | a file on its way in: partial, sync, rename into place |
 //! | `partial` | its bytes until it has a name, which may outlive its session |
 //! | `checkpoint` | what is known of these, on disk |
+//! | `aside` | small files in a row, which are made durable together |
 //! | `attempts` | what became of uploads, by their transfer ids |
 //! | `background` | waits for a slow sync without keeping the session from its peer |
-//! | `presence` | whether its sender is still there |
+//! | `presence` | since when its sender is there, and whether it still is |
 //! | `source` | a file on its way out |
 //! | `transfers` | files in runs, which several links send or fetch |
 //! | `snapshot` | a directory being listed |
@@ -35,6 +36,7 @@
 //! - "Done" means that it survives a power cut: contents are synced before a name is given to them,
 //!   and the directory after.
 
+mod aside;
 mod attempts;
 mod beneath;
 mod change;

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
+use std::time::Instant;
 
 use kift_core::Tree;
 use kift_core::storage::Outcome;
@@ -40,6 +41,8 @@ pub(super) struct Partial {
 struct State {
     /// Of the attempt that may write.
     turn: u64,
+    /// When whoever makes it came.
+    since: Instant,
     record: Option<Record<Checkpoint>>,
     checkpoint: Checkpoint,
     /// None once it is another's.
@@ -61,6 +64,7 @@ impl Partial {
         root: &Arc<Root>,
         asked: Asked,
         reservation: Reservation,
+        sender: &Presence,
     ) -> Result<Self, Code> {
         let dir = &root.workshop()?.dir;
         let stem = new_stem(asked.transfer);
@@ -75,12 +79,12 @@ impl Partial {
             }
         })?;
         let checkpoint = Checkpoint { asked, since: now(), tree: Tree::new(), placing: None };
-        Ok(Self::new(root, stem, file, None, checkpoint, reservation))
+        Ok(Self::new(root, stem, file, None, checkpoint, reservation, sender))
     }
 
     /// One that an earlier attempt left, cut to what is durable of it. None where that is no more what
     /// it was; it is removed.
-    pub(super) fn reopen(root: &Arc<Root>, rest: Rest) -> Option<Self> {
+    pub(super) fn reopen(root: &Arc<Root>, rest: Rest, sender: &Presence) -> Option<Self> {
         let workshop = root.workshop().ok()?;
         let Rest { stem, reservation } = rest;
         let opened = || -> Result<Option<_>, Errno> {
@@ -97,7 +101,9 @@ impl Partial {
         };
         match opened() {
             Ok(Some((record, checkpoint, file))) => {
-                return Some(Self::new(root, stem, file, Some(record), checkpoint, reservation));
+                let record = Some(record);
+                let new = Self::new(root, stem, file, record, checkpoint, reservation, sender);
+                return Some(new);
             }
             Ok(None) => warn!(stem, "a checkpoint cannot be read, and its upload begins again"),
             Err(error) => warn!(stem, %error, "an upload cannot be gone on with, and begins again"),
@@ -113,10 +119,12 @@ impl Partial {
         record: Option<Record<Checkpoint>>,
         checkpoint: Checkpoint,
         reservation: Reservation,
+        sender: &Presence,
     ) -> Self {
         let durable = AtomicU32::new(checkpoint.chunks());
         let reservation = Some(reservation);
-        let state = State { turn: 0, record, checkpoint, reservation, fate: Fate::Goes };
+        let (since, fate) = (sender.since, Fate::Goes);
+        let state = State { turn: 0, since, record, checkpoint, reservation, fate };
         let (root, file) = (Arc::clone(root), Arc::new(file));
         Self { root, stem, file, state: Mutex::new(state), durable }
     }
@@ -136,11 +144,24 @@ impl Partial {
         self.mine(turn).is_ok()
     }
 
-    /// Gives the turn to a new attempt: no other writes any more. Gives what is durable.
-    pub(super) fn take_over(&self) -> (u64, Tree) {
+    /// Gives the turn to a new attempt of `sender`: no other writes any more. Gives what is durable.
+    ///
+    /// # Errors
+    /// [`Code::Superseded`] where it is the turn of one who came later: what this one asked was only read
+    /// later.
+    pub(super) fn take_over(&self, sender: &Presence) -> Result<(u64, Tree), Code> {
         let mut state = self.state();
+        if sender.since < state.since {
+            return Err(Code::Superseded);
+        }
         state.turn += 1;
-        (state.turn, state.checkpoint.tree.clone())
+        state.since = sender.since;
+        Ok((state.turn, state.checkpoint.tree.clone()))
+    }
+
+    /// The values of what is durable.
+    pub(super) fn tree(&self) -> Tree {
+        self.state().checkpoint.tree.clone()
     }
 
     pub(super) fn asked(&self) -> Asked {

@@ -1,20 +1,25 @@
-//! Whether the peer of a session is still there.
+//! Since when the peer of a session is there, and whether it still is.
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
-/// Tells whether a peer is gone, whatever of what it sent is not read yet.
+/// A peer's, from its connection on.
 #[derive(Clone)]
-pub(crate) struct Presence(Arc<dyn Fn() -> bool + Send + Sync>);
+pub(crate) struct Presence {
+    pub(super) since: Instant,
+    is_gone: Arc<dyn Fn() -> bool + Send + Sync>,
+}
 
 impl Presence {
-    /// Of a peer of which `is_gone` tells.
+    /// Of a peer that came now. `is_gone` tells whether it has left, whatever of what it sent is not read
+    /// yet.
     pub(crate) fn new(is_gone: impl Fn() -> bool + Send + Sync + 'static) -> Self {
-        Self(Arc::new(is_gone))
+        Self { since: Instant::now(), is_gone: Arc::new(is_gone) }
     }
 
     pub(super) fn is_gone(&self) -> bool {
-        (self.0)()
+        (self.is_gone)()
     }
 }
 
@@ -27,6 +32,6 @@ impl Default for Presence {
 
 impl fmt::Debug for Presence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Presence").finish_non_exhaustive()
+        f.debug_struct("Presence").field("since", &self.since).finish_non_exhaustive()
     }
 }

@@ -5,11 +5,12 @@ use std::task::{Poll, ready};
 
 use kift_core::Tree;
 use kift_core::session::Event;
-use kift_core::storage::{Begun, Files, Outcome, Page, RequestId, Store};
+use kift_core::storage::{Begun, Files, Outcome, Page, RequestId, Settled, Store};
 use kift_core::wire::{Ask, Code, Digest, Meta, Path, Put, Run, RunLen, Space, TransferId};
 use serde_json::{Value, json};
 use tracing::{debug, info, warn};
 
+use super::aside::{Aside, Whole};
 use super::checkpoint::Placing;
 use super::presence::Presence;
 use super::root::Root;
@@ -36,6 +37,7 @@ pub struct Session {
     peer: String,
     presence: Presence,
     pub(super) open: Open,
+    aside: Aside,
     /// The request that was last asked what is at a path. If it opens that file too, it does so for
     /// the BLAKE3 and not to send it.
     looked: RequestId,
@@ -75,6 +77,7 @@ impl Session {
             peer,
             presence: Presence::default(),
             open: Open::Nothing,
+            aside: Aside::default(),
             looked: RequestId::default(),
             transfers,
         }
@@ -113,6 +116,15 @@ impl Session {
             warn!(peer = self.peer, path = ?self.root.within(path), %code, "{what} failed");
         }
         Poll::Ready(result)
+    }
+
+    /// Logs what came of an upload.
+    fn stored(&self, upload: &Upload, size: u64, result: Result<u32, Code>) -> Outcome<u32> {
+        if let Ok(suffix) = result {
+            let path = upload.stored_path(suffix);
+            info!(peer = self.peer, path = ?self.root.within(&path), bytes = size, "stored");
+        }
+        self.told("store", &upload.path, result)
     }
 
     /// Logs a change that was made or not.
@@ -193,19 +205,12 @@ impl Files for Session {
             self.open = Open::Upload(upload);
             return Poll::Pending;
         };
-        match result {
-            Ok(suffix) => {
-                let path = upload.stored_path(suffix);
-                info!(peer = self.peer, path = ?self.root.within(&path), bytes = size, "stored");
-            }
-            Err(Code::Cancelled) => {
-                self.open = Open::Upload(upload);
-                self.suspend(request);
-                return Poll::Ready(result);
-            }
-            Err(_) => {}
+        if result == Err(Code::Cancelled) {
+            self.open = Open::Upload(upload);
+            self.suspend(request);
+            return Poll::Ready(result);
         }
-        self.told("store", &upload.path, result)
+        self.stored(&upload, size, result)
     }
 
     fn abort(&mut self, _request: RequestId) {
@@ -300,6 +305,29 @@ impl Store for Session {
             }
         });
         self.told("upload", path.as_str(), begun)
+    }
+
+    fn set_aside(&mut self, request: RequestId, size: u64, root: Digest) -> bool {
+        match std::mem::replace(&mut self.open, Open::Nothing) {
+            Open::Upload(upload) if self.aside.takes(&upload, size) => {
+                self.aside.push(request, upload, size, root);
+                true
+            }
+            other => {
+                self.open = other;
+                false
+            }
+        }
+    }
+
+    fn settle(&mut self, request: RequestId) -> Outcome<Settled> {
+        match ready!(self.aside.settle(request)) {
+            Some(Whole { upload, size, root, result: Some(result), .. }) => {
+                let settled = |suffix| Settled { size, root, suffix };
+                self.stored(&upload, size, result).map_ok(settled)
+            }
+            _ => Poll::Ready(Err(Code::Internal)),
+        }
     }
 
     fn tree(&mut self, _request: RequestId) -> Option<Tree> {

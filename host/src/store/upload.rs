@@ -59,7 +59,7 @@ pub(super) struct Upload {
     /// Lets this attempt write to it.
     turn: u64,
     sender: Presence,
-    conflict: Conflict,
+    pub(super) conflict: Conflict,
     modified: Option<Timestamp>,
     /// Bytes taken.
     pub(super) at: u64,
@@ -83,7 +83,7 @@ impl Upload {
     /// `resumes`, it goes on with what an earlier attempt left.
     ///
     /// # Errors
-    /// Why not; [`Code::Cancelled`] where the `sender` is gone.
+    /// Why not.
     pub(super) fn begin(
         root: &Arc<Root>,
         owner: &str,
@@ -137,8 +137,7 @@ impl Upload {
             thread::sleep(PLACING_WAIT);
             return Poll::Pending;
         };
-        if let Some(partial) = earlier? {
-            let (turn, tree) = partial.take_over();
+        if let Some((partial, turn, tree)) = earlier? {
             let upload = of(partial, turn, tree);
             let reserved = match has_room(size.saturating_sub(upload.at)) {
                 Ok(true) => upload.partial.reserve(turn, weight(EntryKind::File, size)),
@@ -156,11 +155,16 @@ impl Upload {
         }
         let mut reservation = root.reservation(path);
         ready!(root.reserve(&mut reservation, weight(EntryKind::File, size)))?;
-        let partial = Arc::new(Partial::create(root, asked, reservation)?);
+        let partial = Arc::new(Partial::create(root, asked, reservation, sender)?);
         if !attempts.begin(&partial, resumes) {
             return Poll::Pending;
         }
         Poll::Ready(Ok(Start::Upload(Box::new(of(partial, 0, Tree::new())))))
+    }
+
+    /// Whether names that look different may be one.
+    pub(super) fn folds_case(&self) -> bool {
+        self.root.served.folds_case
     }
 
     /// Chunks that are there of an earlier attempt, before anything is written.

@@ -28,6 +28,8 @@ pub struct Record {
     pub begun: usize,
     /// Uploads committed, and commits that failed.
     pub committed: usize,
+    /// Uploads set aside.
+    pub set_aside: usize,
     /// Uploads aborted after they were begun.
     pub aborted: usize,
     /// Sources opened.

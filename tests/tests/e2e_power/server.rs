@@ -86,6 +86,30 @@ impl Story {
         self.change(session, &Request::Delete { path: "g" }, &[("g", None)]);
     }
 
+    /// Stores small files that the server may make durable together.
+    fn many_at_once(&mut self, session: &mut Session) {
+        let asked = self.disk.operations();
+        for conflict in [Conflict::Refuse, Conflict::Replace] {
+            let names: Vec<_> = (0..6).map(|n| format!("m{n}")).collect();
+            let put = |(n, path): (usize, &'_ str)| Put {
+                path,
+                transfer: TransferId([100 + n as u8 + 6 * conflict as u8; 16]),
+                size: None,
+                modified: None,
+                conflict,
+                ask: Ask::Now,
+            };
+            let files: Vec<_> = (names.iter().enumerate())
+                .map(|(n, name)| (put((n, name)), contents(900 * (n + 1), n as u64 + 10)))
+                .collect();
+            session.send_together(&files);
+            for (Put { path, .. }, data) in files {
+                let Answer::Stored { suffix: 0, .. } = session.answer() else { panic!("{path}") };
+                self.promises.add(path, Some(data), asked, self.disk.operations());
+            }
+        }
+    }
+
     fn change(&mut self, session: &mut Session, request: &Request<'_>, to: &[(&str, Contents)]) {
         let asked = self.disk.operations();
         session.ask(request).expect("a change");
@@ -220,6 +244,19 @@ fn it_keeps_what_was_promised() {
 fn so_it_does_where_nothing_was_before() {
     if can_mount("so_it_does_where_nothing_was_before") {
         Story::told(Faults::default(), |_, _| {}).cut_everywhere().assert_nothing();
+    }
+}
+
+#[test]
+fn so_it_does_where_files_are_made_durable_together() {
+    if can_mount("so_it_does_where_files_are_made_durable_together") {
+        Story::told(Faults::default(), Story::many_at_once).cut_everywhere().assert_nothing();
+        for faults in [
+            Faults { forgets_syncs: true, ..Faults::default() },
+            Faults { renames_first: true, ..Faults::default() },
+        ] {
+            Story::told(faults, Story::many_at_once).cut_everywhere().assert_something();
+        }
     }
 }
 

@@ -76,6 +76,20 @@ impl Session {
         }
     }
 
+    /// Sends `files`, none larger than a frame, so that the server has all at hand.
+    pub(crate) fn send_together(&mut self, files: &[(Put<'_>, Vec<u8>)]) {
+        let mut bytes = Vec::new();
+        for (put, data) in files {
+            self.dial.last += 1;
+            let number = self.dial.last;
+            bytes.extend(Frame::request(number, &Request::Put(*put)).bytes());
+            bytes.extend(Frame::data(number, 0, data).bytes());
+            bytes.extend(Frame::end(number, data).bytes());
+            self.sent += data.len().div_ceil(CHUNK) as u64;
+        }
+        self.dial.send(&bytes);
+    }
+
     /// All of `data` was sent.
     pub(crate) fn end(&mut self, data: &[u8]) {
         self.dial.tell(&Frame::end(self.dial.last, data));

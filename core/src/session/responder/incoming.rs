@@ -75,6 +75,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
             return false;
         }
         match self.task {
+            #[cfg(feature = "host")]
+            Task::Idle if self.must_settle() => false,
             Task::Idle if self.shutting_down => {
                 self.link.fail(Error::Closed(Code::ShuttingDown));
                 false
@@ -198,6 +200,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
     /// The request under way.
     pub(super) fn current(&self) -> Option<RequestId> {
         match self.task {
+            #[cfg(feature = "host")]
+            Task::Idle => self.owed.first(),
+            #[cfg(not(feature = "host"))]
             Task::Idle => None,
             Task::Request(id)
             | Task::Begin(id)

@@ -2,6 +2,8 @@
 
 mod incoming;
 #[cfg(feature = "host")]
+mod owed;
+#[cfg(feature = "host")]
 mod runs;
 mod work;
 
@@ -106,6 +108,8 @@ pub struct Responder<B, S = Plain> {
     /// The number of the request taken last.
     last: RequestId,
     task: Task,
+    #[cfg(feature = "host")]
+    owed: owed::Owed,
     /// What the application has not been told yet.
     notice: Option<Event<'static>>,
     /// The port was not done; nothing is performed before the next wait.
@@ -143,6 +147,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
             hasher: Hasher::new(),
             last: RequestId(0),
             task: Task::Idle,
+            #[cfg(feature = "host")]
+            owed: owed::Owed::default(),
             notice: None,
             parked: false,
             opened: false,
@@ -165,7 +171,15 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
     /// Whether no request is under way.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        matches!(self.task, Task::Idle)
+        matches!(self.task, Task::Idle) && !self.owes()
+    }
+
+    /// Whether answers are owed for what came before the request under way.
+    fn owes(&self) -> bool {
+        #[cfg(feature = "host")]
+        return !self.owed.is_empty();
+        #[cfg(not(feature = "host"))]
+        false
     }
 
     fn waiting(&self) -> Waiting {
@@ -178,8 +192,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
 
     /// The request is over.
     fn answer(&mut self, id: RequestId, answer: &Answer) {
-        self.link.queue_answer(id.low(), answer);
         self.task = Task::Idle;
+        #[cfg(feature = "host")]
+        if self.owed.keep(id, answer) {
+            return;
+        }
+        self.link.queue_answer(id.low(), answer);
     }
 
     /// Queues what needs no port, and says whether the port has something to do that there is room
@@ -194,6 +212,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
             && sender.is_done()
         {
             self.task = Task::Finish { id, close: Ok(sender.end(&self.hasher)) };
+        }
+        #[cfg(feature = "host")]
+        if self.must_settle() {
+            return self.link.has_room_for_answer();
         }
         match self.task {
             Task::Idle => false,
@@ -307,18 +329,14 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security, P: Store> Perform<P> for Respond
         let stopped = self.stopped_in_front();
         let outcome = match self.task {
             _ if self.link.is_over() => self.clean_up(port),
+            #[cfg(feature = "host")]
+            _ if self.must_settle() => self.settle(port),
             Task::Idle => Poll::Ready(()),
             Task::Request(id) => self.do_request(id, port),
             Task::Begin(id) => self.begin(id, port),
             Task::Open { id, purpose } => self.open(id, purpose, port),
             Task::Receive { id, .. } => self.write(id, port),
-            Task::Commit { id, size, root } => port.commit(id, size, root).map(|result| {
-                let answer = match result {
-                    Ok(suffix) => Answer::Stored { size, root, suffix },
-                    Err(code) => Answer::Failed(code),
-                };
-                self.answer(id, &answer);
-            }),
+            Task::Commit { id, size, root } => self.commit(id, size, root, port),
             Task::Abort { id, code } => {
                 port.abort(id);
                 self.answer(id, &Answer::Failed(code));

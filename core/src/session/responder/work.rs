@@ -248,6 +248,28 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
         Poll::Ready(())
     }
 
+    /// The upload is whole and verified.
+    pub(super) fn commit<P: Store>(
+        &mut self,
+        id: RequestId,
+        size: u64,
+        root: Digest,
+        port: &mut P,
+    ) -> Poll<()> {
+        #[cfg(feature = "host")]
+        if self.set_aside(id, size, root, port) {
+            return Poll::Ready(());
+        }
+        #[cfg(feature = "host")]
+        if self.owes() {
+            return self.settle(port);
+        }
+        port.commit(id, size, root).map(|result| {
+            let stored = |suffix| Answer::Stored { size, root, suffix };
+            self.answer(id, &result.map_or_else(Answer::Failed, stored));
+        })
+    }
+
     pub(super) fn start_sending(
         &mut self,
         id: RequestId,
@@ -425,6 +447,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
     /// The session is over: what is open is closed. A verified upload is committed all the same.
     pub(super) fn clean_up<P: Store>(&mut self, port: &mut P) -> Poll<()> {
         self.link.wipe();
+        #[cfg(feature = "host")]
+        if self.owes() {
+            return self.wind_up(port);
+        }
         match self.task {
             Task::Commit { id, size, root } => {
                 if port.commit(id, size, root).is_pending() {

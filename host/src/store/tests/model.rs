@@ -30,13 +30,15 @@ enum Mistake {
     PartialNotNamed,
     /// Whose session is older may still write.
     NoTakeover,
+    /// An upload is taken over while it gets its name.
+    TakenWhilePlaced,
     /// The partial is removed before it is durable that nothing says it was to get its name.
     RemovedAtOnce,
     /// A start takes a name that it finds for durable.
     NoSyncAtStart,
 }
 
-const MISTAKES: [Mistake; 11] = [
+const MISTAKES: [Mistake; 12] = [
     Mistake::NoSyncBeforeMark,
     Mistake::NoSyncBeforeRename,
     Mistake::AnswerBeforeSync,
@@ -46,6 +48,7 @@ const MISTAKES: [Mistake; 11] = [
     Mistake::NotAnnounced,
     Mistake::PartialNotNamed,
     Mistake::NoTakeover,
+    Mistake::TakenWhilePlaced,
     Mistake::RemovedAtOnce,
     Mistake::NoSyncAtStart,
 ];
@@ -107,6 +110,19 @@ struct Disk {
 impl Disk {
     fn part(&self) -> Data {
         self.part.map(|chunk| chunk.now)
+    }
+
+    /// What is written to a partial that has its name meanwhile is in that file.
+    fn write_through(&mut self, at: u8, version: u8) {
+        let names = &mut self.names;
+        if names.now.has_part {
+            return;
+        }
+        for names in [&mut names.now, &mut names.synced] {
+            if let Some(file) = names.files.iter_mut().rev().flatten().next() {
+                file[usize::from(at)] = Some(version);
+            }
+        }
     }
 }
 
@@ -260,6 +276,7 @@ impl Store {
             (Up::Data { at, version }, Serving::Upload { id, turn, checkpoint, .. }) => {
                 if self.has_turn(memory, id, turn) {
                     disk.part[usize::from(at)].set(Some(version));
+                    disk.write_through(at, version);
                     let upload = Serving::Upload { id, turn, at: at + 1, checkpoint };
                     state.sessions[session].serving = upload;
                     None
@@ -319,8 +336,10 @@ impl Store {
             Serving::Commit { id, turn, step } => {
                 let is_taken = disk.names.now.files[0].is_some();
                 let (suffix, data) = (u8::from(is_taken), disk.part());
+                let is_looked_at =
+                    step < 2 || step == 2 && self.mistake != Mistake::TakenWhilePlaced;
                 match step {
-                    0 if !self.has_turn(memory, id, turn) => {
+                    _ if is_looked_at && !self.has_turn(memory, id, turn) => {
                         *serving = Serving::Over;
                         answer = Some(Down::Failed);
                     }
@@ -489,8 +508,16 @@ impl Model for Store {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        let is_commit = |session: &Session| matches!(session.serving, Serving::Commit { .. });
-        let commits = state.sessions.iter().any(is_commit);
+        // What has its name is waited for. Of other uploads each has its own partial, which here is one.
+        let waits = |put: u8| {
+            state.sessions.iter().any(|session| match session.serving {
+                Serving::Commit { id, step, .. } if id == put => {
+                    step > 2 && self.mistake != Mistake::TakenWhilePlaced
+                }
+                Serving::Commit { .. } => true,
+                _ => false,
+            })
+        };
         for (number, Session { up, serving, .. }) in state.sessions.iter().enumerate() {
             let is_clients = state.session == Some(number);
             // A commit goes on to its end, whoever waits for it.
@@ -502,9 +529,7 @@ impl Model for Store {
                 Serving::Commit { .. } | Serving::Upload { checkpoint: Some(_), .. } => {
                     actions.push(Action::Step(number));
                 }
-                // A commit and a takeover have one lock; of other uploads each has its own partial, which
-                // here is one.
-                _ if commits && matches!(up.first(), Some(Up::Put { .. })) => {}
+                _ if matches!(up.first(), Some(Up::Put { id }) if waits(*id)) => {}
                 _ if !up.is_empty() => actions.push(Action::Serve(number)),
                 _ => {}
             }

@@ -151,6 +151,69 @@ fn keep_both_gives_every_writer_a_name_of_its_own() {
     assert_eq!(suffixes, (0..100).collect::<Vec<_>>());
 }
 
+/// Writes `data`, and gives the number of the upload if it could be set aside.
+fn set_aside(f: &mut Fixture, path: &str, data: &[u8], put: &Put<'_>) -> Option<RequestId> {
+    static COUNT: AtomicU64 = AtomicU64::new(100);
+    let request = RequestId(COUNT.fetch_add(1, Ordering::Relaxed) as u32);
+    until(|| f.session.begin(request, named(path), put)).unwrap();
+    until(|| f.session.write(request, 0, data)).unwrap();
+    f.session.set_aside(request, data.len() as u64, DIGEST).then_some(request)
+}
+
+#[test]
+fn small_ones_are_stored_together() {
+    let mut f = Fixture::new();
+    let replace = || put(Conflict::Replace);
+    let names: Vec<_> = (0..9).map(|n| format!("f{n}")).collect();
+    let aside: Vec<_> = (names.iter())
+        .map(|name| set_aside(&mut f, name, name.as_bytes(), &replace()).unwrap())
+        .collect();
+    // One of them finds a directory in its way, and another is open meanwhile.
+    fs::create_dir(f.at("f3")).unwrap();
+    f.begin("open", &replace()).unwrap();
+    assert_eq!(f.partials().len(), 10);
+    assert!(!f.at("f0").exists());
+    for (name, request) in names.iter().zip(aside) {
+        let settled = until(|| f.session.settle(request));
+        if name == "f3" {
+            assert_eq!(settled, Err(Code::IsDirectory));
+        } else {
+            assert_eq!(settled.map(|settled| (settled.size, settled.suffix)), Ok((2, 0)));
+            assert_eq!(f.on_disk(name), *name);
+        }
+        // All are there with the first answer.
+        assert!(f.at("f8").exists());
+    }
+    assert_eq!(f.partials().len(), 1);
+    f.commit(0).unwrap();
+    assert!(f.partials().is_empty());
+}
+
+#[test]
+fn what_is_set_aside_when_a_session_ends_is_dropped() {
+    let mut f = Fixture::new();
+    set_aside(&mut f, "a", b"a", &put(Conflict::Refuse)).unwrap();
+    f.session = Session::new(Arc::clone(&f.root), "another".into());
+    assert!(f.partials().is_empty());
+    assert!(!f.at("a").exists());
+}
+
+#[test]
+fn what_depends_on_others_or_takes_long_is_stored_alone() {
+    let mut f = Fixture::new();
+    for (path, data, conflict) in [
+        ("a", &b"2"[..], Conflict::Replace),
+        ("b", b"3", Conflict::KeepBoth),
+        ("c", &[4; (256 << 10) + 1], Conflict::Replace),
+    ] {
+        let first = set_aside(&mut f, "a", b"1", &put(Conflict::Replace)).unwrap();
+        assert_eq!(set_aside(&mut f, path, data, &put(conflict)), None);
+        assert_eq!(until(|| f.session.settle(first)).unwrap().size, 1);
+        f.commit(data.len() as u64).unwrap();
+        assert_eq!(fs::read(f.at(path)).unwrap(), data);
+    }
+}
+
 #[test]
 fn a_directory_in_the_way_stays() {
     let mut f = Fixture::new();
