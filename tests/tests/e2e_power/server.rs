@@ -90,18 +90,14 @@ impl Story {
     fn many_at_once(&mut self, session: &mut Session) {
         let asked = self.disk.operations();
         for conflict in [Conflict::Refuse, Conflict::Replace] {
-            let names: Vec<_> = (0..6).map(|n| format!("m{n}")).collect();
-            let put = |(n, path): (usize, &'_ str)| Put {
-                path,
-                transfer: TransferId([100 + n as u8 + 6 * conflict as u8; 16]),
-                size: None,
-                modified: None,
-                conflict,
-                ask: Ask::Now,
-            };
-            let files: Vec<_> = (names.iter().enumerate())
-                .map(|(n, name)| (put((n, name)), contents(900 * (n + 1), n as u64 + 10)))
-                .collect();
+            let names: Vec<_> = (0..6_u8).map(|n| (n, format!("m{n}"))).collect();
+            let files = names.iter().map(|(n, path)| {
+                let transfer = TransferId([100 + n + 6 * conflict as u8; 16]);
+                let (size, modified, ask) = (None, None, Ask::Now);
+                let put = Put { path, transfer, size, modified, conflict, ask };
+                (put, contents(900 * (usize::from(*n) + 1), u64::from(*n) + 10))
+            });
+            let files: Vec<_> = files.collect();
             session.send_together(&files);
             for (Put { path, .. }, data) in files {
                 let Answer::Stored { suffix: 0, .. } = session.answer() else { panic!("{path}") };
