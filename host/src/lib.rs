@@ -34,4 +34,5 @@ pub mod secure;
 pub mod server;
 pub mod state;
 pub mod store;
+mod syncs;
 pub mod trust;

@@ -3,8 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::Mutex;
 
 use kift_tests::files::{assert_same, names, place, random, write_random};
@@ -12,68 +11,13 @@ use kift_tests::machine::{Ended, Running, Signal, command, kift, wait_until};
 use kift_tests::proxy::{Fate, Proxy};
 use kift_tests::rng::{Case, Rng};
 use kift_tests::serving::{Serve, Server};
+use kift_tests::stage::{Stage, Way};
 use serde_json::Value;
-use tempfile::TempDir;
 
 const MIB: u64 = 1 << 20;
 
 /// What is made durable at once at most, with what may be under way behind it.
 const UNDER_WAY: u64 = 40 * MIB;
-
-/// A server with little patience for data, and a client that remembers.
-struct Stage {
-    server: Server,
-    here: TempDir,
-}
-
-impl Stage {
-    fn new() -> Self {
-        // Few chunks on their way: so that something can happen meanwhile.
-        let server = Server::start(Serve { args: &["--window", "4"], ..Serve::default() });
-        Self { server, here: place() }
-    }
-
-    fn local(&self, name: &str) -> PathBuf {
-        self.here.path().join(name)
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = command(args);
-        command.env("KIFT_STATE", self.local("state")).current_dir(self.here.path());
-        command
-    }
-
-    fn put(&self, args: &[&str]) -> Command {
-        let at = self.server.at("file");
-        self.command(&[&["put", "--plain", "-v", "--json", "file", &at], args].concat())
-    }
-
-    fn get(&self, args: &[&str]) -> Command {
-        let at = self.server.at("file");
-        let window = ["--window", "4"];
-        self.command(&[&["get", "--plain", "-v", "--json", &at], &window[..], args].concat())
-    }
-
-    /// Bytes of a download that is not whole.
-    fn partial_len(&self) -> u64 {
-        let len = |name: &String| self.local(name).metadata().map_or(0, |meta| meta.len());
-        let names = names(self.here.path()).into_iter();
-        names
-            .filter(|name| name.starts_with(".kift-") && name.ends_with(".part"))
-            .map(|n| len(&n))
-            .sum()
-    }
-
-    /// Nothing but the file is left, at either end.
-    #[track_caller]
-    fn is_clean(&self) {
-        assert_same(&self.local("file"), &self.server.file("file"));
-        assert_eq!(self.server.names(), ["file"]);
-        assert!(self.server.partials().is_empty());
-        let hidden = names(self.here.path()).into_iter().filter(|name| name.starts_with('.'));
-        assert_eq!(hidden.collect::<Vec<_>>(), [""; 0]);
-    }
-}
 
 /// Bytes that a command says it has moved.
 #[track_caller]
@@ -86,12 +30,12 @@ fn moved(ended: Ended) -> u64 {
 
 #[test]
 fn an_upload_goes_on_in_a_later_command() {
-    let mut stage = Stage::new();
+    let mut stage = Stage::new("4");
     let len = 120 * MIB + 100;
     write_random(&stage.local("file"), len, 1);
     for killed in ["client", "server", "interrupted"] {
         let _case = Case(killed);
-        let mut client = Running::start(stage.put(&["--on-conflict", "replace"]));
+        let mut client = Running::start(stage.transfer(Way::Put, &["--on-conflict", "replace"]));
         wait_until("enough is there", || client.is_over() || stage.server.partial_len() > 80 * MIB);
         match killed {
             "client" => client.signal(Signal::KILL),
@@ -104,11 +48,11 @@ fn an_upload_goes_on_in_a_later_command() {
         } else {
             wait_until("it is kept", || stage.server.log().contains("kept an upload"));
         }
-        let ended = Running::start(stage.put(&["--on-conflict", "replace"])).end();
+        let ended = Running::start(stage.transfer(Way::Put, &["--on-conflict", "replace"])).end();
         assert!(ended.stderr.contains("\"file\" goes on behind the "), "{ended:?}");
         let moved = moved(ended);
         assert!(moved <= len - 80 * MIB + UNDER_WAY, "{killed}: {moved}");
-        stage.is_clean();
+        stage.assert_clean();
         fs::remove_file(stage.server.file("file")).unwrap();
     }
     assert_eq!(names(&stage.local("state/uploads")), [""; 0]);
@@ -116,13 +60,13 @@ fn an_upload_goes_on_in_a_later_command() {
 
 #[test]
 fn a_download_goes_on_in_a_later_command() {
-    let mut stage = Stage::new();
+    let mut stage = Stage::new("4");
     let len = 120 * MIB + 100;
     write_random(&stage.server.file("file"), len, 1);
     for killed in ["client", "server", "interrupted"] {
         let _case = Case(killed);
-        let mut client = Running::start(stage.get(&[]));
-        wait_until("enough is there", || client.is_over() || stage.partial_len() > 80 * MIB);
+        let mut client = Running::start(stage.transfer(Way::Get, &[]));
+        wait_until("enough is there", || client.is_over() || stage.came(Way::Get) > 80 * MIB);
         match killed {
             "client" => client.signal(Signal::KILL),
             "server" => stage.server.kill(),
@@ -133,11 +77,11 @@ fn a_download_goes_on_in_a_later_command() {
         if killed == "server" {
             stage.server.restart();
         }
-        let ended = Running::start(stage.get(&[])).end();
+        let ended = Running::start(stage.transfer(Way::Get, &[])).end();
         assert!(ended.stderr.contains("\"file\" goes on behind the "), "{ended:?}");
         let moved = moved(ended);
         assert!(moved <= len - 80 * MIB + UNDER_WAY, "{killed}: {moved}");
-        stage.is_clean();
+        stage.assert_clean();
         fs::remove_file(stage.local("file")).unwrap();
     }
 }
@@ -145,17 +89,20 @@ fn a_download_goes_on_in_a_later_command() {
 #[test]
 fn one_command_survives_its_server() {
     for is_put in [true, false] {
-        let mut stage = Stage::new();
+        let mut stage = Stage::new("4");
         let len = 400 * MIB;
         let [from, to] = [stage.local("file"), stage.server.file("file")];
         write_random(if is_put { &from } else { &to }, len, 1);
-        let line =
-            if is_put { stage.put(&["--retry", "50"]) } else { stage.get(&["--retry", "50"]) };
+        let line = if is_put {
+            stage.transfer(Way::Put, &["--retry", "50"])
+        } else {
+            stage.transfer(Way::Get, &["--retry", "50"])
+        };
         let mut client = Running::start(line);
         for step in 1..=5 {
             let there = |stage: &Stage| match is_put {
                 true => stage.server.partial_len(),
-                false => stage.partial_len(),
+                false => stage.came(Way::Get),
             };
             wait_until("it goes on", || client.is_over() || there(&stage) > step * 60 * MIB);
             stage.server.kill();
@@ -167,25 +114,25 @@ fn one_command_survives_its_server() {
         let behind = ended.stderr.matches("goes on behind").count();
         assert!(behind >= 4, "{behind}: {ended:?}");
         assert_eq!(moved(ended), len, "each byte counts once");
-        stage.is_clean();
+        stage.assert_clean();
     }
 }
 
 /// One that went on behind what an earlier command left, and loses its server too.
 #[test]
 fn a_download_that_went_on_goes_on_again() {
-    let mut stage = Stage::new();
+    let mut stage = Stage::new("4");
     let len = 120 * MIB;
     write_random(&stage.server.file("file"), len, 1);
     interrupt(&stage, false);
-    let mut client = Running::start(stage.get(&["--retry", "20"]));
-    wait_until("it goes on", || client.is_over() || stage.partial_len() > 80 * MIB);
+    let mut client = Running::start(stage.transfer(Way::Get, &["--retry", "20"]));
+    wait_until("it goes on", || client.is_over() || stage.came(Way::Get) > 80 * MIB);
     stage.server.kill();
     stage.server.restart();
     let ended = client.end();
     assert_eq!(ended.stderr.matches("goes on behind").count(), 2, "{ended:?}");
     assert!(moved(ended) <= len - 8 * MIB);
-    stage.is_clean();
+    stage.assert_clean();
 }
 
 /// The line is cut behind any record; the outcome is that of one upload, which is told once.
@@ -193,7 +140,7 @@ fn a_download_that_went_on_goes_on_again() {
 fn one_command_survives_its_line() {
     for seed in 0..8 {
         let _case = Case(seed);
-        let stage = Stage::new();
+        let stage = Stage::new("4");
         fs::create_dir(stage.local("tree")).unwrap();
         for at in 0..20 {
             fs::write(stage.local(&format!("tree/{at}")), random(at * 10_000, at as u64)).unwrap();
@@ -232,7 +179,7 @@ fn one_command_survives_its_line() {
 
 #[test]
 fn what_has_changed_begins_again_and_says_so() {
-    let stage = Stage::new();
+    let stage = Stage::new("4");
     let len = 40 * MIB;
     // The source of an upload has, in its time or only in its bytes.
     for touched in [true, false] {
@@ -244,10 +191,10 @@ fn what_has_changed_begins_again_and_says_so() {
             let file = fs::File::options().write(true).open(stage.local("file")).unwrap();
             file.set_modified(modified).unwrap();
         }
-        let ended = Running::start(stage.put(&["--on-conflict", "replace"])).end();
+        let ended = Running::start(stage.transfer(Way::Put, &["--on-conflict", "replace"])).end();
         assert!(ended.stderr.contains("since, and begins again"), "{ended:?}");
         assert_eq!(moved(ended), len);
-        stage.is_clean();
+        stage.assert_clean();
     }
     // That of a download has, or has become shorter.
     for len in [len, 3 * MIB] {
@@ -255,23 +202,27 @@ fn what_has_changed_begins_again_and_says_so() {
         write_random(&stage.server.file("file"), 40 * MIB, 3);
         interrupt(&stage, false);
         write_random(&stage.server.file("file"), len, 4);
-        let ended = Running::start(stage.get(&[])).end();
+        let ended = Running::start(stage.transfer(Way::Get, &[])).end();
         assert!(
             ended.stderr.contains("\"file\" has changed there since, and begins again"),
             "{ended:?}"
         );
         assert_eq!(moved(ended), len);
-        stage.is_clean();
+        stage.assert_clean();
     }
 }
 
 /// Interrupts a transfer of which enough is there.
 fn interrupt(stage: &Stage, is_put: bool) {
-    let line = if is_put { stage.put(&["--on-conflict", "replace"]) } else { stage.get(&[]) };
+    let line = if is_put {
+        stage.transfer(Way::Put, &["--on-conflict", "replace"])
+    } else {
+        stage.transfer(Way::Get, &[])
+    };
     let kept = stage.server.log().matches("kept an upload").count();
     let mut client = Running::start(line);
     wait_until("enough is there", || {
-        client.is_over() || stage.server.partial_len().max(stage.partial_len()) > 8 * MIB
+        client.is_over() || stage.server.partial_len().max(stage.came(Way::Get)) > 8 * MIB
     });
     client.signal(Signal::INT);
     assert!(!client.end().status.success());
@@ -282,7 +233,7 @@ fn interrupt(stage: &Stage, is_put: bool) {
 
 #[test]
 fn partials_are_shown_and_forgotten() {
-    let stage = Stage::new();
+    let stage = Stage::new("4");
     write_random(&stage.local("file"), 40 * MIB, 1);
     let partials = |args: &[&str]| {
         let at = stage.server.at("");
@@ -362,10 +313,10 @@ fn partials_are_their_users() {
 /// Whoever has given up is told why; what cannot be sent twice is not.
 #[test]
 fn some_things_cannot_go_on() {
-    let mut stage = Stage::new();
+    let mut stage = Stage::new("4");
     fs::write(stage.local("file"), "contents").unwrap();
     stage.server.kill();
-    let ended = Running::start(stage.put(&["--retry", "2"])).end();
+    let ended = Running::start(stage.transfer(Way::Put, &["--retry", "2"])).end();
     assert_eq!(ended.stderr.matches("trying again in").count(), 2, "{ended:?}");
     ended.fails(&["cannot connect"]);
     stage.server.restart();
@@ -384,28 +335,30 @@ fn some_things_cannot_go_on() {
 
 #[test]
 fn two_at_a_time_do_not_meet() {
-    let stage = Stage::new();
+    let stage = Stage::new("4");
     write_random(&stage.server.file("file"), 20 * MIB, 1);
-    let clients = [(); 3].map(|()| Running::start(stage.get(&["--on-conflict", "replace"])));
+    let clients =
+        [(); 3].map(|()| Running::start(stage.transfer(Way::Get, &["--on-conflict", "replace"])));
     for client in clients {
         assert_eq!(moved(client.end()), 20 * MIB);
     }
-    stage.is_clean();
+    stage.assert_clean();
     fs::remove_file(stage.server.file("file")).unwrap();
-    let clients = [(); 3].map(|()| Running::start(stage.put(&["--on-conflict", "replace"])));
+    let clients =
+        [(); 3].map(|()| Running::start(stage.transfer(Way::Put, &["--on-conflict", "replace"])));
     for client in clients {
         assert_eq!(moved(client.end()), 20 * MIB);
     }
-    stage.is_clean();
+    stage.assert_clean();
 }
 
 /// A name that somebody else has laid a trap under.
 #[test]
 fn a_hidden_name_is_trusted_by_nobody() {
-    let stage = Stage::new();
+    let stage = Stage::new("4");
     write_random(&stage.server.file("file"), 5 * MIB, 1);
-    let mut client = Running::start(stage.get(&[]));
-    wait_until("it has begun", || client.is_over() || stage.partial_len() > 0);
+    let mut client = Running::start(stage.transfer(Way::Get, &[]));
+    wait_until("it has begun", || client.is_over() || stage.came(Way::Get) > 0);
     let hidden = names(stage.here.path()).into_iter().find(|name| name.starts_with(".kift-"));
     let _ = client.end();
     let Some(hidden) = hidden else { panic!("it was too quick") };
@@ -413,7 +366,10 @@ fn a_hidden_name_is_trusted_by_nobody() {
     let lay = |f: &dyn Fn(&Path)| {
         fs::write(&victim, "precious").unwrap();
         f(&stage.local(&hidden));
-        assert_eq!(moved(Running::start(stage.get(&["--on-conflict", "replace"])).end()), 5 * MIB);
+        assert_eq!(
+            moved(Running::start(stage.transfer(Way::Get, &["--on-conflict", "replace"])).end()),
+            5 * MIB
+        );
         assert_same(&stage.local("file"), &stage.server.file("file"));
         assert_eq!(fs::read(&victim).unwrap(), b"precious");
         fs::remove_file(stage.local(&hidden)).unwrap();

@@ -197,6 +197,7 @@ fn cut_everywhere(before: &Nor, steps: &[Step]) {
         assert_eq!(whole.stats().violations, 0, "a bit was to be set without an erase");
         whole.operations()
     });
+    eprintln!("{} power cuts", operations * SEEDS);
     for (cut, seed) in (1..=operations).flat_map(|cut| (0..SEEDS).map(move |seed| (cut, seed))) {
         let _case = Case(format!("cut at {cut} of {operations}, seed {seed}"));
         let times = Times::polls((cut + seed) as u32 % 3);

@@ -235,6 +235,7 @@ fn cut_at_every_operation() {
     let mut whole = Nor::from_image(&image, Times::NONE);
     assert!(upload_until_cut(&mut whole, &put, &new).1);
     let operations = whole.operations();
+    eprintln!("{operations} power cuts");
     for cut in 1..=operations {
         let _case = Case(format!("cut at {cut} of {operations}"));
         let mut nor = Nor::from_image(&image, Times::polls(cut as u32 % 3));

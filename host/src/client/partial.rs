@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use kift_core::Tree;
-use rustix::fs::{FlockOperation, OFlags, fdatasync, flock};
+use rustix::fs::{FlockOperation, OFlags, fdatasync, flock, fsync};
 use rustix::io::{Errno, retry_on_intr};
 use serde::{Deserialize, Serialize};
 use tempfile::TempPath;
 
 use crate::checkpoints::Checkpoints;
 use crate::record::Record;
+use crate::syncs::Syncs;
 
 /// What the hidden names end in: of the bytes, and of what is known of them.
 const PART: &str = ".part";
@@ -43,6 +44,7 @@ struct Kept {
 #[derive(Debug)]
 struct Marks {
     file: Arc<File>,
+    syncs: Syncs,
     directory: File,
     name: String,
     origin: Box<str>,
@@ -107,6 +109,7 @@ impl Partial {
         let file = Arc::new(file);
         let marks = Marks {
             file: Arc::clone(&file),
+            syncs: Syncs::default(),
             directory: File::open(directory_of(target))?,
             name: hidden_name(target, MARK),
             origin: origin.into(),
@@ -143,6 +146,15 @@ impl Partial {
         if let Some(kept) = &mut self.kept {
             let (marks, durable) = (Arc::clone(&kept.marks), kept.marks.durable());
             kept.checkpoints.written(tree, durable, move |tree| marks.make(tree));
+        }
+    }
+
+    /// Makes all of it durable.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        let sync = || retry_on_intr(|| fsync(&self.file));
+        match &self.kept {
+            Some(kept) => Ok(kept.marks.syncs.run(sync)?),
+            None => Ok(sync()?),
         }
     }
 
@@ -205,7 +217,7 @@ impl Marks {
 
     /// Makes what has these values durable, and says so.
     fn make(&self, tree: Tree) -> io::Result<()> {
-        retry_on_intr(|| fdatasync(&self.file))?;
+        self.syncs.run(|| retry_on_intr(|| fdatasync(&self.file)))?;
         let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
         let record = match &mut *record {
             Some(record) => record,

@@ -127,7 +127,7 @@ impl Sink for FileSink {
         if let Some(time) = self.modified.and_then(system_time) {
             partial.file().set_modified(time)?;
         }
-        partial.file().sync_all()?;
+        partial.sync()?;
         let suffix = partial.place(|path| match self.conflict {
             Conflict::Replace => {
                 path.persist(&self.target)?;

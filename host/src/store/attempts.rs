@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use kift_core::Tree;
 use kift_core::storage::Outcome;
@@ -34,8 +35,8 @@ const RESTS_MAX: usize = 256;
 /// Of the file system, one part goes into rests.
 const RESTS_SHARE: u64 = 4;
 
-/// Seconds from one look for what is too old to the next.
-const SWEEP_EVERY: u64 = 60;
+/// From one look for what is too old to the next.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Whose, and which.
 type Key = (Box<str>, TransferId);
@@ -49,7 +50,7 @@ pub(super) struct Attempts {
 #[derive(Debug, Default)]
 struct Known {
     attempts: HashMap<Key, Attempt>,
-    swept: u64,
+    swept: Option<Instant>,
 }
 
 /// An upload.
@@ -58,9 +59,27 @@ enum Attempt {
     /// Somebody is at it, or was when their link died.
     Open(Arc<Partial>),
     /// Nobody is, and this is left.
-    Left { asked: Asked, rest: Rest, bytes: u64, since: u64 },
+    Left { asked: Asked, rest: Rest, bytes: u64, age: Age },
     /// It has its name.
-    Stored { asked: Asked, outcome: Placing, stem: Option<String>, since: u64 },
+    Stored { asked: Asked, outcome: Placing, stem: Option<String>, age: Age },
+}
+
+/// How old something is. While a server runs it goes by a clock that does not jump.
+#[derive(Debug, Clone, Copy)]
+struct Age {
+    /// Seconds, then.
+    was: u64,
+    at: Instant,
+}
+
+impl Age {
+    fn new(seconds: u64) -> Self {
+        Self { was: seconds, at: Instant::now() }
+    }
+
+    fn seconds(self) -> u64 {
+        self.was.saturating_add(self.at.elapsed().as_secs())
+    }
 }
 
 /// A rest, as it is shown.
@@ -123,7 +142,7 @@ impl Attempts {
         has_part: bool,
         synced: &mut BTreeSet<Box<str>>,
     ) -> Option<(Key, Attempt)> {
-        let (bytes, since) = (last.bytes(), last.since);
+        let (bytes, age) = (last.bytes(), Age::new(now().saturating_sub(last.since)));
         let asked = last.asked;
         let key = (asked.owner.clone(), asked.transfer);
         match last.placing {
@@ -134,14 +153,14 @@ impl Attempts {
                 if synced.insert(path.split().0.as_str().into()) {
                     sync(&folder, path).ok()?;
                 }
-                Some((key, Attempt::Stored { asked, outcome, stem: Some(stem), since }))
+                Some((key, Attempt::Stored { asked, outcome, stem: Some(stem), age }))
             }
             _ if has_part && bytes > 0 => {
                 let mut reservation = root.reservation(Path::new(&asked.path).ok()?);
                 // Without a quota of its own this root never refuses.
                 let _ = root.reserve(&mut reservation, bytes);
                 let rest = Rest { stem, reservation };
-                Some((key, Attempt::Left { asked, rest, bytes, since }))
+                Some((key, Attempt::Left { asked, rest, bytes, age }))
             }
             _ => None,
         }
@@ -240,7 +259,8 @@ impl Attempts {
     /// Nobody is at an upload any more, and `rest` is left of it.
     pub(super) fn leave(&self, root: &Root, asked: Asked, rest: Rest, bytes: u64) {
         let key = (asked.owner.clone(), asked.transfer);
-        self.known().attempts.insert(key, Attempt::Left { asked, rest, bytes, since: now() });
+        let left = Attempt::Left { asked, rest, bytes, age: Age::new(0) };
+        self.known().attempts.insert(key, left);
         if let Ok(workshop) = root.workshop() {
             self.sweep(root, workshop);
         }
@@ -251,8 +271,10 @@ impl Attempts {
         let key = (asked.owner.clone(), asked.transfer);
         let is_due = {
             let mut known = self.known();
-            known.attempts.insert(key, Attempt::Stored { asked, outcome, stem, since: now() });
-            known.attempts.len() > 2 * STORED_MAX || now() > known.swept + SWEEP_EVERY
+            let stored = Attempt::Stored { asked, outcome, stem, age: Age::new(0) };
+            known.attempts.insert(key, stored);
+            let is_recent = |at: Instant| at.elapsed() <= SWEEP_EVERY;
+            known.attempts.len() > 2 * STORED_MAX || !known.swept.is_some_and(is_recent)
         };
         if is_due && let Ok(workshop) = root.workshop() {
             self.sweep(root, workshop);
@@ -263,12 +285,12 @@ impl Attempts {
     pub(super) fn shown(&self, owner: &str) -> Vec<Shown> {
         let known = self.known();
         let rests = known.attempts.values().filter_map(|attempt| match attempt {
-            Attempt::Left { asked, bytes, since, .. } if *asked.owner == *owner => Some(Shown {
+            Attempt::Left { asked, bytes, age, .. } if *asked.owner == *owner => Some(Shown {
                 transfer: asked.transfer,
                 path: asked.path.clone(),
                 durable: *bytes,
                 size: asked.size,
-                age: now().saturating_sub(*since),
+                age: age.seconds(),
             }),
             _ => None,
         });
@@ -304,17 +326,16 @@ impl Attempts {
     fn sweep(&self, root: &Root, workshop: &Workshop) {
         let budget = root.room().ok().flatten().map_or(u64::MAX, |room| room.total / RESTS_SHARE);
         let mut known = self.known();
-        known.swept = now();
-        let age = |since: u64| now().saturating_sub(since);
+        known.swept = Some(Instant::now());
         let mut stored: Vec<(u64, Key)> = Vec::new();
         let mut rests: Vec<(u64, Key, u64)> = Vec::new();
         for (key, attempt) in &known.attempts {
             match attempt {
                 Attempt::Open(_) => {}
-                Attempt::Left { bytes, since, .. } => {
-                    rests.push((age(*since), key.clone(), *bytes));
+                Attempt::Left { bytes, age, .. } => {
+                    rests.push((age.seconds(), key.clone(), *bytes));
                 }
-                Attempt::Stored { since, .. } => stored.push((age(*since), key.clone())),
+                Attempt::Stored { age, .. } => stored.push((age.seconds(), key.clone())),
             }
         }
         // The youngest first.

@@ -15,6 +15,7 @@ use rustix::io::{Errno, retry_on_intr};
 use tracing::{error, warn};
 
 use crate::record::{Record, write_all};
+use crate::syncs::Syncs;
 
 use super::checkpoint::{Asked, Checkpoint, Placing, now};
 use super::ledger::Reservation;
@@ -33,6 +34,7 @@ pub(super) struct Partial {
     /// What the names of both begin with.
     stem: String,
     file: Arc<OwnedFd>,
+    syncs: Syncs,
     state: Mutex<State>,
     /// Chunks from which an attempt could go on after a power cut.
     durable: AtomicU32,
@@ -126,7 +128,8 @@ impl Partial {
         let (since, fate) = (sender.since, Fate::Goes);
         let state = State { turn: 0, since, record, checkpoint, reservation, fate };
         let (root, file) = (Arc::clone(root), Arc::new(file));
-        Self { root, stem, file, state: Mutex::new(state), durable }
+        let (syncs, state) = (Syncs::default(), Mutex::new(state));
+        Self { root, stem, file, syncs, state, durable }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -190,7 +193,15 @@ impl Partial {
         write_all(&self.file, at, data).map_err(reason)
     }
 
-    /// Shared with a sync in the background.
+    /// Makes it durable by `sync`.
+    pub(super) fn sync(
+        &self,
+        sync: impl FnOnce(&OwnedFd) -> Result<(), Errno>,
+    ) -> Result<(), Errno> {
+        self.syncs.run(|| sync(&self.file))
+    }
+
+    /// What others write to.
     pub(super) fn file(&self) -> Arc<OwnedFd> {
         Arc::clone(&self.file)
     }
@@ -198,7 +209,8 @@ impl Partial {
     /// Makes what has these values durable, and a checkpoint of it: `tree` was written.
     pub(super) fn mark(&self, turn: u64, tree: Tree) -> Result<(), Code> {
         // Not under the lock: it takes as long as it takes.
-        retry_on_intr(|| fdatasync(&self.file)).map_err(|error| self.unsynced(error))?;
+        let synced = self.sync(|file| retry_on_intr(|| fdatasync(file)));
+        synced.map_err(|error| self.unsynced(error))?;
         let mut state = self.mine(turn)?;
         state.checkpoint.tree = tree;
         self.keep(&mut state).map_err(|error| self.unsynced(error))?;

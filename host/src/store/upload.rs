@@ -257,12 +257,13 @@ impl Upload {
     }
 
     fn finish(&mut self) -> Poll<Result<(), Errno>> {
-        let (file, modified) = (self.partial.file(), self.modified);
+        let (partial, modified) = (Arc::clone(&self.partial), self.modified);
         let len = (self.len < self.at).then_some(self.at);
         if self.syncing.is_none() {
             if self.at > SYNC_INLINE_MAX {
-                let file = Arc::clone(&file);
-                match Background::start(move || finish(&file, len, modified)) {
+                let partial = Arc::clone(&partial);
+                let finish = move || partial.sync(|file| finish(file, len, modified));
+                match Background::start(finish) {
                     Ok(syncing) => self.syncing = Some(syncing),
                     Err(error) => {
                         warn!(%error, "no thread for a sync, so the session waits for it")
@@ -270,7 +271,7 @@ impl Upload {
                 }
             }
             if self.syncing.is_none() {
-                return Poll::Ready(finish(&file, len, modified));
+                return Poll::Ready(partial.sync(|file| finish(file, len, modified)));
             }
         }
         let Some(syncing) = &self.syncing else { return Poll::Pending };

@@ -26,14 +26,46 @@ const ROOT: Number = 1;
 /// What was done, as far as a power cut can undo it.
 #[derive(Debug, Clone)]
 enum Operation {
-    Write { file: Number, at: usize, data: Box<[u8]> },
-    Truncate { file: Number, len: usize },
-    SetModified { node: Number, modified: SystemTime },
-    SetMode { node: Number, mode: u16 },
-    Link { folder: Number, name: OsString, node: Number, is_folder: bool, mode: u16 },
-    Unlink { folder: Number, name: OsString },
-    Rename { from: (Number, OsString), to: (Number, OsString), node: Number },
-    Sync { node: Number },
+    Write {
+        file: Number,
+        at: usize,
+        data: Box<[u8]>,
+    },
+    Truncate {
+        file: Number,
+        len: usize,
+    },
+    SetModified {
+        node: Number,
+        modified: SystemTime,
+    },
+    SetMode {
+        node: Number,
+        mode: u16,
+    },
+    Link {
+        folder: Number,
+        name: OsString,
+        node: Number,
+        is_folder: bool,
+        mode: u16,
+    },
+    Unlink {
+        folder: Number,
+        name: OsString,
+    },
+    Rename {
+        from: (Number, OsString),
+        to: (Number, OsString),
+        node: Number,
+    },
+    Sync {
+        node: Number,
+    },
+    /// A sync that failed: what it was to make durable is not made so by a later one.
+    Loss {
+        node: Number,
+    },
 }
 
 /// What goes wrong, and the mistakes of a program that the disk can pretend.
@@ -43,6 +75,8 @@ pub struct Faults {
     pub capacity: Option<u64>,
     /// So many operations work yet, of those that change something or sync; the others fail.
     pub works_for: Option<u64>,
+    /// The sync behind so many fails, once. A later one knows nothing of that.
+    pub fails_sync: Option<u64>,
     /// Syncs of files do nothing, as if they had been left out.
     pub forgets_syncs: bool,
     /// What a rename would replace or make is durable before what was synced last, as if the sync came
@@ -92,6 +126,13 @@ impl Disk {
     #[must_use]
     pub fn operations(&self) -> usize {
         self.state().log.len()
+    }
+
+    /// Syncs so far.
+    #[must_use]
+    pub fn syncs(&self) -> usize {
+        let is_sync = |operation: &&Operation| matches!(operation, Operation::Sync { .. });
+        self.state().log.iter().filter(is_sync).count()
     }
 
     /// From now on this goes wrong.
@@ -313,6 +354,15 @@ impl State {
 
     fn sync(&mut self, node: Number) -> Result<(), Errno> {
         self.try_to()?;
+        match &mut self.faults.fails_sync {
+            None => {}
+            Some(0) => {
+                self.faults.fails_sync = None;
+                self.log.push(Operation::Loss { node });
+                return Err(Errno::IO);
+            }
+            Some(left) => *left -= 1,
+        }
         if !self.faults.forgets_syncs || self.node(node)?.is_folder() {
             self.log.push(Operation::Sync { node });
         }

@@ -35,15 +35,24 @@ impl Disk {
         let log = &state.log[..operations];
         let mut dice =
             Dice { luck, rng: Rng::new(if let Luck::Any(seed) = luck { seed } else { 0 }) };
-        let mut synced = BTreeMap::new();
+        // What came of the attempts to make a node durable, in their order.
+        let mut synced: BTreeMap<Number, Vec<(usize, bool)>> = BTreeMap::new();
         for (at, operation) in log.iter().enumerate() {
-            if let Operation::Sync { node } = operation {
-                synced.insert(*node, at);
-            }
+            let (node, is_done) = match operation {
+                Operation::Sync { node } => (*node, true),
+                Operation::Loss { node } => (*node, false),
+                _ => continue,
+            };
+            synced.entry(node).or_default().push((at, is_done));
         }
         let mut wreck = Wreck(state.base.clone());
         for (at, operation) in log.iter().enumerate() {
-            let is_durable = |node: Number| synced.get(&node).is_some_and(|last| *last > at);
+            let is_durable = |node: Number| {
+                let syncs = synced.get(&node).map_or(&[][..], Vec::as_slice);
+                syncs[syncs.partition_point(|(sync, _)| *sync <= at)..]
+                    .first()
+                    .is_some_and(|(_, is_done)| *is_done)
+            };
             wreck.apply(operation, is_durable, &mut dice);
         }
         wreck
@@ -126,7 +135,7 @@ impl Wreck {
                     self.entries(to.0).insert(to.1.clone(), *node);
                 }
             }
-            Operation::Sync { .. } => {}
+            Operation::Sync { .. } | Operation::Loss { .. } => {}
         }
     }
 

@@ -26,6 +26,12 @@ const UPLOADS: [(&str, usize, Conflict); 4] = [
 /// What became of the uploads on a disk with faults: how many operations there were, and why those
 /// failed that did.
 fn upload_all(faults: Faults) -> (usize, Vec<Code>) {
+    let (operations, _, failed) = upload(&UPLOADS, faults);
+    (operations, failed)
+}
+
+/// The same with other uploads; and how many syncs there were.
+fn upload(uploads: &[(&str, usize, Conflict)], faults: Faults) -> (usize, usize, Vec<Code>) {
     let (disk, mut promises, mut failed) = (Disk::default(), Promises::default(), Vec::new());
     let mount = Mount::new(&disk).expect("a mount");
     let root = mount.path().join(SERVED);
@@ -33,9 +39,9 @@ fn upload_all(faults: Faults) -> (usize, Vec<Code>) {
     File::open(mount.path()).and_then(|folder| folder.sync_all()).expect("a sync");
     let mut server = Server::start(Serve { root: Some(&root), ..Serve::default() });
     disk.set_faults(faults);
-    let begun = disk.operations();
+    let (begun, synced) = (disk.operations(), disk.syncs());
     let mut session = Session::new(&server);
-    for (id, (path, len, conflict)) in (1..).zip(UPLOADS) {
+    for (id, &(path, len, conflict)) in (1..).zip(uploads) {
         let data = contents(len, id);
         let (transfer, size) = (TransferId([id as u8; 16]), Some(len as u64));
         let put = Put { path, transfer, size, modified: None, conflict, ask: Ask::Ready };
@@ -68,7 +74,29 @@ fn upload_all(faults: Faults) -> (usize, Vec<Code>) {
         let there = visible(&disk.cut(end, luck), SERVED);
         assert_eq!(promises.complaint(end, &there), None, "{luck:?}");
     }
-    (end - begun, failed)
+    (end - begun, disk.syncs() - synced, failed)
+}
+
+/// By a sync that comes later it does not show: the system has told it once.
+#[test]
+fn a_sync_that_fails_once_is_no_success() {
+    if !can_mount("a_sync_that_fails_once_is_no_success") {
+        return;
+    }
+    let small = [UPLOADS[0], UPLOADS[1], UPLOADS[3]];
+    // Of the larger one there is a checkpoint, in the background, while it is committed.
+    for uploads in [&small[..], &[("large", (32 << 20) + 1, Conflict::Refuse)]] {
+        let (_, syncs, failed) = upload(uploads, Faults::default());
+        assert!(failed.is_empty() && syncs > 5, "{syncs}, {failed:?}");
+        let mut failures = 0;
+        for before in 0..syncs as u64 {
+            let _case = Case(format!("sync {before} of {syncs} fails"));
+            let faults = Faults { fails_sync: Some(before), ..Faults::default() };
+            failures += upload(uploads, faults).2.len();
+        }
+        assert!(failures > 3, "{failures}");
+        eprintln!("{syncs} disks that fail at some sync; {failures} uploads failed");
+    }
 }
 
 #[test]
@@ -86,9 +114,7 @@ fn a_disk_that_fails_is_no_success() {
         failures += failed.len();
     }
     assert!(failures > operations, "{failures}");
-    eprintln!(
-        "a disk that fails from any of {operations} operations on: {failures} uploads failed"
-    );
+    eprintln!("{operations} disks that fail at some operation; {failures} uploads failed");
 }
 
 #[test]
@@ -104,7 +130,7 @@ fn a_disk_that_is_full_is_no_success() {
         failures += failed.len();
     }
     assert!(failures > 64, "{failures}");
-    eprintln!("a disk of 64 sizes: {failures} uploads failed");
+    eprintln!("64 disks that are full at some size; {failures} uploads failed");
 }
 
 #[test]
@@ -150,5 +176,5 @@ fn nor_is_one_that_is_fetched_to() {
     });
     let failures = failures.count();
     assert!(failures > 3, "{failures}");
-    eprintln!("a disk that fails from any of {operations} operations on: {failures} failed");
+    eprintln!("{operations} disks that fail at some operation; {failures} downloads failed");
 }

@@ -1,6 +1,8 @@
 //! A server's disk.
 
 use std::fs::{self, File};
+use std::thread;
+use std::time::Duration;
 
 use kift_core::wire::{Answer, Ask, CHUNK, Conflict, Put, Request, TransferId};
 use kift_tests::disk::{Disk, Faults, Luck, Mount, Wreck};
@@ -13,6 +15,9 @@ use kift_tests::serving::{Serve, Server};
 use crate::promises::{Contents, Promises, lying, visible};
 use crate::session::Session;
 use crate::{Found, can_mount, cut_everywhere};
+
+/// A server makes a checkpoint at least as often while data come.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(2);
 
 /// Where on the disk the served directory is.
 const SERVED: &str = "served";
@@ -62,7 +67,9 @@ impl Story {
         let root = mount.path().join(SERVED);
         fs::create_dir(&root).expect("a directory");
         File::open(mount.path()).and_then(|folder| folder.sync_all()).expect("a sync");
-        let server = Server::start(Serve { root: Some(&root), ..Serve::default() });
+        // What is durable is told with every grant.
+        let args = ["--window", "32"];
+        let server = Server::start(Serve { root: Some(&root), args: &args, ..Serve::default() });
         story.disk.set_faults(faults);
         story.begun = story.disk.operations();
         let mut session = Session::new(&server);
@@ -150,7 +157,12 @@ impl Story {
         let mut lost = 0;
         for end in [9 << 18, 13 << 18] {
             let from = session.begin(&large.put()).expect("not stored");
-            session.send(&large.data[..end], from);
+            let mut at = from;
+            if from > 0 {
+                at = send_until_checkpoint(&mut session, &large.data[..end], from);
+                self.durable.push((self.disk.operations(), large.id, session.durable));
+            }
+            session.send(&large.data[..end], at);
             wait_until("all of it came", || server.partial_len() == end as u64);
             drop(session);
             wait_until("the server knows", || {
@@ -221,6 +233,23 @@ impl Story {
             complaint.or_else(|| has_server.then(|| self.complaint_of_server(cut, wreck))?)
         })
     }
+}
+
+/// Sends `data` from chunk `from` on until more is told to be durable, and gives the chunk that is next.
+fn send_until_checkpoint(session: &mut Session, data: &[u8], from: u32) -> u32 {
+    session.durable = from;
+    // Then one is due with the next MiB.
+    thread::sleep(CHECKPOINT_EVERY);
+    let mut at = from + 1024;
+    session.send(&data[..at as usize * CHUNK], from);
+    while session.durable == from {
+        let next = at + 8;
+        assert!(next as usize * CHUNK <= data.len(), "no checkpoint");
+        session.send(&data[..next as usize * CHUNK], at);
+        at = next;
+        thread::sleep(Duration::from_millis(5));
+    }
+    at
 }
 
 fn complaint_of_answer(answer: Answer, upload: &Upload) -> Option<String> {

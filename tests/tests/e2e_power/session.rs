@@ -13,11 +13,13 @@ pub(crate) struct Session {
     dial: Dial,
     /// Chunks that were sent.
     sent: u64,
+    /// Chunks of the upload under way that were told to be durable.
+    pub(crate) durable: u32,
 }
 
 impl Session {
     pub(crate) fn new(server: &Server) -> Self {
-        Self { dial: Dial::open(server), sent: 0 }
+        Self { dial: Dial::open(server), sent: 0, durable: 0 }
     }
 
     pub(crate) fn ask(&mut self, request: &Request<'_>) -> Result<Answer, Code> {
@@ -31,7 +33,7 @@ impl Session {
     fn hear(&mut self, frame: &Frame) {
         match frame.as_signal() {
             Some(Signal::Credit(credit)) => self.dial.credit = credit,
-            Some(Signal::Progress { .. }) => {}
+            Some(Signal::Progress { durable, .. }) => self.durable = self.durable.max(durable),
             _ => panic!("{frame:?}"),
         }
     }

@@ -235,14 +235,12 @@ fn one_that_takes_over_while_it_is_stored() {
             });
             together.wait();
             thread::sleep(std::time::Duration::from_micros(round as u64 * 3 % 300));
-            let second = begin(&mut newer, "a", &put).map(|begun| {
-                if begun == Begun::Fresh {
-                    write(&mut newer, &new, 0, new.len()).unwrap();
-                    assert_eq!(commit(&mut newer, &new), Ok(0), "round {round}");
-                }
-                begun
-            });
-            (first.join().unwrap(), second.unwrap())
+            let second = begin(&mut newer, "a", &put).unwrap();
+            if second == Begun::Fresh {
+                write(&mut newer, &new, 0, new.len()).unwrap();
+                assert_eq!(commit(&mut newer, &new), Ok(0), "round {round}");
+            }
+            (first.join().unwrap(), second)
         });
         let is = match (first, second) {
             (Ok(0), Begun::Stored { root, suffix: 0, .. }) if root == root_of(&old) => &old,
