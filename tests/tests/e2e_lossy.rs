@@ -53,10 +53,10 @@ fn all_packets_are_lost_for_a_while() {
         write_random(&stage.source(way), 200 * MIB + 7, 1);
         let mut client = net.start(&stage.transfer(way, &["--retry", "9"]));
         wait_until("it is under way", || client.is_over() || stage.came(way) > 20 * MIB);
-        let given_up = stage.server.log().matches("timed out").count();
+        let given_up = stage.server.log().matches("did not answer in time").count();
         net.lose(1000);
         wait_until("the server gives it up", || {
-            stage.server.log().matches("timed out").count() > given_up
+            stage.server.log().matches("did not answer in time").count() > given_up
         });
         thread::sleep(Duration::from_millis(100));
         net.lose(0);
