@@ -198,10 +198,12 @@ fn carry(mut from: &TcpStream, mut to: &TcpStream, carried: &AtomicUsize, most: 
     let mut buf = [0; 1 << 14];
     while let Ok(n @ 1..) = from.read(&mut buf) {
         if carried.fetch_add(n, Ordering::Relaxed) + n > most || to.write_all(&buf[..n]).is_err() {
-            break;
+            let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+            return;
         }
     }
-    let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+    // The other direction goes on: what is on its way there would be lost.
+    let _ = to.shutdown(Shutdown::Write);
 }
 
 #[test]
@@ -448,4 +450,71 @@ fn a_server_that_is_stopped_ends_all_links() {
     assert!(server.wait().success());
     assert!(server.partials().is_empty() && server.names().is_empty());
     drop(here);
+}
+
+/// Says that `put_request(size)` is to go on in one stream, and gives from where.
+fn ready(dial: &mut Dial, size: u64) -> u32 {
+    let Request::BeginPut { put, .. } = put_request(size) else { unreachable!() };
+    match dial.ask(&Request::Put(Put { ask: Ask::Ready, ..put })) {
+        Answer::Ready { from, .. } => from,
+        answer => panic!("{answer:?}"),
+    }
+}
+
+#[test]
+fn runs_from_the_first_on_are_kept_and_no_others() {
+    let server = Server::new();
+    let data = random(5 * M as usize, 10);
+    let all = runs(&data);
+    let mut times_kept = 0;
+    // The runs that come, and how many MiB are there afterwards. A single one has no value.
+    for (come, kept) in [
+        (&[0, 1, 2][..], 3),
+        (&[2, 1, 0], 3),
+        (&[0, 1, 3], 2),
+        (&[0, 2, 3], 0),
+        (&[1, 2, 3], 0),
+        // Again, which may be because a link was lost.
+        (&[0, 1, 2, 1], 3),
+    ] {
+        let mut control = Dial::open(&server);
+        assert_eq!(control.ask(&put_request(5 * M)), Answer::Done);
+        for run in come {
+            assert!(matches!(put_run(&mut control, all[*run], &data), Answer::Stored { .. }));
+        }
+        control.hang_up();
+        times_kept += usize::from(kept > 0);
+        wait_until("it is over", || match kept {
+            0 => server.partials().is_empty(),
+            _ => server.log().matches("kept an upload").count() == times_kept,
+        });
+        let mut next = Dial::open(&server);
+        assert_eq!(ready(&mut next, 5 * M), kept * 1024, "{come:?}");
+        let number = next.last;
+        for (index, chunk) in (0..).zip(data.chunks(1024)).skip(kept as usize * 1024) {
+            next.tell(&Frame::data(number, index, chunk));
+        }
+        next.tell(&Frame::end(number, &data));
+        assert!(matches!(next.answer(number), Answer::Stored { .. }));
+        assert_holds(&server.file("file"), &data);
+        // As its outcome is remembered it would not begin anew.
+        fs::remove_file(server.file("file")).unwrap();
+    }
+}
+
+/// Nobody may go on behind what is being written over.
+#[test]
+fn a_run_that_comes_again_is_not_counted_until_it_is_whole() {
+    let server = Server::new();
+    let (data, other) = (random(4 * M as usize, 11), random(4 * M as usize, 12));
+    let all = runs(&data);
+    let mut control = Dial::open(&server);
+    assert_eq!(control.ask(&put_request(4 * M)), Answer::Done);
+    for run in &all[..3] {
+        assert!(matches!(put_run(&mut control, *run, &data), Answer::Stored { .. }));
+    }
+    begin_run(&mut control, all[1], &other, 100);
+    control.hang_up();
+    wait_until("it is over", || server.partials().is_empty());
+    assert_eq!(ready(&mut Dial::open(&server), 4 * M), 0);
 }

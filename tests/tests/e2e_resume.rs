@@ -377,3 +377,52 @@ fn a_hidden_name_is_trusted_by_nobody() {
     lay(&|path| std::os::unix::fs::symlink(&victim, path).unwrap());
     lay(&|path| fs::hard_link(&victim, path).unwrap());
 }
+
+/// Of what went over several links, what is there from the beginning on counts.
+#[test]
+fn what_went_over_links_goes_on_in_a_later_command() {
+    let len = 160 * MIB + 100;
+    for (way, killed) in Way::BOTH.into_iter().flat_map(|way| [(way, "client"), (way, "server")]) {
+        let _case = Case(format!("{way:?}, {killed}"));
+        let mut stage = Stage::new("4");
+        write_random(&stage.source(way), len, 1);
+        let mut client = Running::start(stage.transfer(way, &["--links", "2"]));
+        wait_until("enough is there", || client.is_over() || stage.came(way) > 120 * MIB);
+        match killed {
+            "client" => client.signal(Signal::KILL),
+            _ => stage.server.kill(),
+        }
+        assert!(!client.end().status.success());
+        assert!(!stage.target(way).exists());
+        if killed == "server" {
+            stage.server.restart();
+        } else if way == Way::Put {
+            wait_until("it is kept", || stage.server.log().contains("kept an upload"));
+        }
+        let ended = Running::start(stage.transfer(way, &["--links", "2"])).end();
+        assert!(ended.stderr.contains("\"file\" goes on behind the "), "{ended:?}");
+        let moved = moved(ended);
+        // Runs of 4 MiB, two at once on each link, are not in order.
+        assert!(moved <= len - 120 * MIB + UNDER_WAY + 16 * MIB, "{moved}");
+        stage.assert_clean();
+    }
+}
+
+#[test]
+fn one_command_with_links_survives_its_server() {
+    for way in Way::BOTH {
+        let mut stage = Stage::new("4");
+        write_random(&stage.source(way), 200 * MIB, 1);
+        let line = stage.transfer(way, &["--links", "2", "--retry", "50"]);
+        let mut client = Running::start(line);
+        for at in [60, 120] {
+            wait_until("it is under way", || client.is_over() || stage.came(way) > at * MIB);
+            assert!(!client.is_over());
+            stage.server.kill();
+            stage.server.restart();
+        }
+        let ended = client.end();
+        assert!(ended.status.success(), "{ended:?}");
+        stage.assert_clean();
+    }
+}

@@ -39,9 +39,18 @@ impl Tree {
     /// Whether it has as many values as its runs come to: others were not made here.
     #[must_use]
     pub fn is_sound(&self) -> bool {
-        // The last push merged nothing that it could have.
-        let before = self.runs.saturating_sub(1).count_ones() as usize;
-        self.stack.len() == before + usize::from(self.runs > 0)
+        // The last push merged nothing that it could have, but what came of longer runs was whole. The last
+        // two are always apart.
+        let least = (self.runs.count_ones() as usize).max(self.runs.min(2) as usize);
+        let most = self.runs.saturating_sub(1).count_ones() as usize + usize::from(self.runs > 0);
+        (least..=most).contains(&self.stack.len())
+    }
+
+    /// The same where its runs, two or more and each of `len` in whole, are counted by the shortest.
+    #[must_use]
+    pub fn of_runs_of(self, len: RunLen) -> Self {
+        let levels = u32::from(len.0.saturating_sub(RunLen::MIN.0));
+        Self { runs: self.runs.checked_shl(levels).unwrap_or(u32::MAX), ..self }
     }
 
     /// Takes the value of the next run. More than the largest file has of the shortest have no place.
@@ -117,6 +126,35 @@ mod tests {
         }
         assert!(!Tree { runs: 0, ..tree.clone() }.is_sound());
         assert!(!Tree { runs: u32::MAX, ..tree }.is_sound());
+    }
+
+    #[test]
+    fn longer_runs_are_gone_on_behind_with_shorter_ones() {
+        for k in 1..4 {
+            let len = 1024 << k;
+            for runs in 2..20 {
+                let data = contents(runs * len + 5000);
+                let value = |at: usize, len: usize| {
+                    let mut hasher = Hasher::new();
+                    hasher.begin_run(at as u64);
+                    hasher.update(&data[at..data.len().min(at + len)]);
+                    hasher.digest()
+                };
+                let mut tree = Tree::new();
+                (0..runs).for_each(|run| tree.push(value(run * len, len)));
+                let levels = RunLen(RunLen::MIN.0 + k);
+                let mut tree = tree.of_runs_of(levels);
+                assert!(tree.is_sound() && tree.runs() as usize == runs << k);
+                let prefix = Digest(*blake3::hash(&data[..runs * len]).as_bytes());
+                assert_eq!(tree.clone().root(), Some(prefix), "{runs} runs of 2^{k} chunks");
+                for at in (runs * len..data.len()).step_by(1024) {
+                    tree.push(value(at, 1024));
+                    assert!(tree.is_sound());
+                }
+                let whole = Digest(*blake3::hash(&data).as_bytes());
+                assert_eq!(tree.root(), Some(whole), "{runs} runs of 2^{k} chunks");
+            }
+        }
     }
 
     #[test]

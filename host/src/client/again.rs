@@ -1,5 +1,6 @@
 //! Goes on when a link was lost: in another session, with the requests that are open.
 
+use std::net::Shutdown;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant as Clock};
@@ -21,6 +22,7 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// What a client needs to come to another session.
 pub(super) struct Again<T: embedded_io::ErrorType> {
+    hang_up: fn(&Client<T>),
     dial: fn(&Client<T>) -> Result<Client<T>, ClientError>,
     /// Attempts in a row.
     times: u32,
@@ -37,8 +39,12 @@ impl Client<Socket> {
     /// From now on goes on when the link is lost: it tries to come to another session, so many times in
     /// a row, and makes those requests again that have no answer.
     pub fn retry(&mut self, times: u32) {
+        let hang_up = |lost: &Self| {
+            // Where it is not connected any more there is nothing to do.
+            let _ = lost.driver.stream().stream().shutdown(Shutdown::Both);
+        };
         let dial = |lost: &Self| lost.dial_again();
-        self.again = Some(Again { dial, times, left: times });
+        self.again = Some(Again { hang_up, dial, times, left: times });
     }
 
     /// Says who the user is. If the link is lost it is said again.
@@ -88,6 +94,10 @@ impl<T: Read + Write> Client<T> {
     /// Why it cannot.
     pub(super) fn go_on(&mut self, lost: ClientError) -> Result<(), ClientError> {
         let mut why = lost;
+        // The server may not know yet that this link is worth nothing.
+        if let Some(Again { hang_up, .. }) = &self.again {
+            hang_up(self);
+        }
         loop {
             let has_moved = self.desk.has_moved();
             let is_wanted = self.is_anything_open();
@@ -95,7 +105,7 @@ impl<T: Read + Write> Client<T> {
             if has_moved {
                 again.left = again.times;
             }
-            if again.left == 0 || !is_wanted || !is_passing(&why) {
+            if again.left == 0 || !is_wanted || !(is_passing(&why) || is_damage(&why)) {
                 return Err(why);
             }
             let wait = wait(again.times - again.left);
@@ -264,6 +274,15 @@ pub(crate) fn is_passing(error: &ClientError) -> bool {
         | ClientError::LoggedOut(_)
         | ClientError::Interrupted => false,
     }
+}
+
+/// Whether a line that changes bits can be the reason why an end does not understand the other, when they had
+/// understood each other before: the length of a frame, and all of a greeting, have no checksum.
+fn is_damage(error: &ClientError) -> bool {
+    let ClientError::Session(Error::PeerMisbehaved(code) | Error::PeerClosed(code)) = error else {
+        return false;
+    };
+    matches!(code, Code::CreditExceeded | Code::Incompatible | Code::Malformed | Code::OutOfOrder)
 }
 
 /// How long to wait before attempt number `attempt`, from 0 on: twice as long each time, and between half of

@@ -164,8 +164,8 @@ impl Crew {
         !self.is_empty() && size >= SIZE_MIN && run_len(size).is_some()
     }
 
-    /// Sends `file`. No request may be open on `control`. None where no data link is left: it is then
-    /// to be sent in one.
+    /// Sends `file`. No request may be open on `control`. None where no data link is left, or the session
+    /// is another: it is then to be sent in one, and asked how much of it is there.
     ///
     /// # Errors
     /// The end of the session.
@@ -175,32 +175,32 @@ impl Crew {
         file: std::fs::File,
         put: Put<'_>,
     ) -> Result<Option<Moved>, ClientError> {
-        let (Some(size), transfer) = (put.size, new_transfer_id()) else { return Ok(None) };
+        let (Some(size), transfer) = (put.size, put.transfer) else { return Ok(None) };
         let Some(runs) = run_len(size) else { return Ok(None) };
-        let put = Put { transfer, ..put };
         match control.ask(&Request::BeginPut { put, runs })? {
             Ok(Reply::Done) => {}
             other => {
                 return Ok(Some(Moved { result: other, reason: None, resumed: None, skipped: 0 }));
             }
         }
-        let root = match self.run(control, transfer, Way::Up, file, size, runs)? {
+        let root = match self.run(control, transfer, Way::Up, file, size, runs, |_| {})? {
             Runs::Whole(root) => root,
             Runs::Failed(moved) => {
                 let _ = control.ask(&Request::Release { transfer })?;
                 return Ok(Some(moved));
             }
-            Runs::Lost => {
-                let _ = control.ask(&Request::Release { transfer })?;
-                return Ok(None);
-            }
+            Runs::Lost => return Ok(None),
         };
         let result = control.ask(&Request::Commit { transfer, size, root })?;
+        if result == Err(Failure::Peer(Code::NotFound)) {
+            // In another session, and it may have been stored in the one before.
+            return Ok(None);
+        }
         Ok(Some(Moved { result, reason: None, resumed: None, skipped: 0 }))
     }
 
     /// Fetches the file at `path` into `sink`, if it is large enough for this. As for
-    /// [`put`](Self::put).
+    /// [`put`](Self::put); what came from its first run on is left for [`FileSink::has_rest`] then.
     ///
     /// # Errors
     /// The end of the session.
@@ -229,12 +229,29 @@ impl Crew {
             }
             Ok(file) => {
                 begins(size);
-                self.run(control, transfer, Way::Down, file, size, runs)?
+                let mark = |tree: &Tree| sink.mark(tree);
+                match self.run(control, transfer, Way::Down, file, size, runs, mark) {
+                    Ok(moved) => moved,
+                    Err(error) => {
+                        sink.suspend();
+                        return Err(error);
+                    }
+                }
             }
         };
-        let released = control.ask(&Request::Release { transfer })?;
+        let released = match control.ask(&Request::Release { transfer }) {
+            Ok(released) => released,
+            Err(error) => {
+                sink.suspend();
+                return Err(error);
+            }
+        };
         Ok(Some(match (moved, released) {
-            (Runs::Lost, _) => return Ok(None),
+            // The latter in another session, which knows nothing of it.
+            (Runs::Lost, _) | (Runs::Whole(_), Err(Failure::Peer(Code::NotFound))) => {
+                sink.suspend();
+                return Ok(None);
+            }
             (Runs::Failed(moved), _) => moved,
             (Runs::Whole(_), Err(failure)) => failure.into(),
             (Runs::Whole(root), Ok(_)) => {
@@ -257,7 +274,9 @@ impl Crew {
         }))
     }
 
-    /// Has all runs of a file moved.
+    /// Has all runs of a file moved. Those that have moved from the first on are told to `mark`, but for the
+    /// last.
+    #[expect(clippy::too_many_arguments, reason = "one call each way")]
     fn run(
         &mut self,
         control: &mut Client,
@@ -266,8 +285,10 @@ impl Crew {
         file: std::fs::File,
         size: u64,
         len: RunLen,
+        mut mark: impl FnMut(&Tree),
     ) -> Result<Runs, ClientError> {
         let runs: Vec<_> = (0..).map_while(|number| len.run(number, size)).collect();
+        let mut prefix = Tree::new();
         let mut values = vec![None; runs.len()];
         let mut failed = None;
         let (work, news) = Work::new(transfer, way, file, runs);
@@ -284,6 +305,17 @@ impl Crew {
                     Ok(News::Run { number, result: Ok(value) }) => {
                         if let Some(place) = values.get_mut(number) {
                             *place = Some(value);
+                        }
+                        let before = prefix.runs();
+                        while let Some((Some(value), _)) =
+                            values[prefix.runs() as usize..].split_first()
+                            && (prefix.runs() as usize) < values.len() - 1
+                        {
+                            prefix.push(*value);
+                        }
+                        // A single one has no value of its own.
+                        if prefix.runs() > before.max(1) {
+                            mark(&prefix.clone().of_runs_of(len));
                         }
                     }
                     Ok(News::Run { result: Err(moved), .. }) => {

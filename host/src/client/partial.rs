@@ -143,7 +143,10 @@ impl Partial {
 
     /// What was written has these values.
     pub(super) fn mark(&mut self, tree: &Tree) {
-        if let Some(kept) = &mut self.kept {
+        if let Some(kept) = &mut self.kept
+            // What failed is remembered, and told when all of it is to be made durable.
+            && kept.checkpoints.look().is_ok()
+        {
             let (marks, durable) = (Arc::clone(&kept.marks), kept.marks.durable());
             kept.checkpoints.written(tree, durable, move |tree| marks.make(tree));
         }

@@ -598,7 +598,7 @@ impl Drop for Guard {
     /// The data links of a session go with its control link.
     fn drop(&mut self) {
         if let (Some(inside), false) = (&self.inside, self.is_attached) {
-            inside.store.transfers().end();
+            inside.store.end();
         }
     }
 }

@@ -201,11 +201,6 @@ impl Partial {
         self.syncs.run(|| sync(&self.file))
     }
 
-    /// What others write to.
-    pub(super) fn file(&self) -> Arc<OwnedFd> {
-        Arc::clone(&self.file)
-    }
-
     /// Makes what has these values durable, and a checkpoint of it: `tree` was written.
     pub(super) fn mark(&self, turn: u64, tree: Tree) -> Result<(), Code> {
         // Not under the lock: it takes as long as it takes.
@@ -216,6 +211,18 @@ impl Partial {
         self.keep(&mut state).map_err(|error| self.unsynced(error))?;
         self.durable.store(state.checkpoint.chunks(), Ordering::Release);
         Ok(())
+    }
+
+    /// What was durable is about to be written over: there is no checkpoint any more.
+    pub(super) fn unmark(&self, turn: u64) {
+        let Ok(mut state) = self.mine(turn) else { return };
+        state.checkpoint.tree = Tree::new();
+        self.durable.store(0, Ordering::Release);
+        if state.record.is_some()
+            && let Err(error) = self.keep(&mut state)
+        {
+            self.unsynced(error);
+        }
     }
 
     fn unsynced(&self, error: Errno) -> Code {

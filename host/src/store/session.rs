@@ -100,6 +100,14 @@ impl Session {
         &self.transfers
     }
 
+    /// The session of this control link is over, and so are its files in runs.
+    pub(crate) fn end(&self) {
+        for path in self.transfers.end() {
+            let path = self.root.within(&path);
+            info!(peer = self.peer, ?path, "kept an upload that was interrupted");
+        }
+    }
+
     /// As the log names the peer.
     pub(crate) fn peer(&self) -> &str {
         &self.peer

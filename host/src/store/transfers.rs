@@ -1,18 +1,14 @@
 //! Files in runs: what the links of one session have in common.
 
 use std::collections::HashMap;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kift_core::Tree;
 use kift_core::wire::{Code, Digest, Run, RunLen, TransferId};
 
-use crate::record::write_all;
-
-use super::reason::reason;
 use super::source::Source;
-use super::upload::Upload;
+use super::upload::{Upload, Writer};
 
 /// Files that a session may have in runs at once.
 const TRANSFERS_MAX: usize = 64;
@@ -35,13 +31,20 @@ enum Transfer {
 pub(super) struct InRuns {
     pub(super) path: Box<str>,
     /// What the runs are written to, by many at once.
-    file: Arc<OwnedFd>,
+    writer: Writer,
     size: u64,
     len: RunLen,
     /// None once it is committed or dropped.
     upload: Mutex<Option<Upload>>,
+    runs: Mutex<Runs>,
+}
+
+#[derive(Debug, Default)]
+struct Runs {
     /// By the number of their first chunk.
-    runs: Mutex<HashMap<u32, Progress>>,
+    progress: HashMap<u32, Progress>,
+    /// How many from the first on are stored and of full length, and their values.
+    prefix: (u32, Tree),
 }
 
 /// How far a run is.
@@ -55,9 +58,15 @@ enum Progress {
 
 impl Transfers {
     /// The control link has ended: nothing is begun or gone on with any more.
-    pub(crate) fn end(&self) {
+    /// What came of uploads from their first run on may be gone on with. Gives where those were to go.
+    pub(crate) fn end(&self) -> Vec<Box<str>> {
         self.is_over.store(true, Ordering::Release);
-        self.lock().clear();
+        let open = std::mem::take(&mut *self.lock());
+        let kept = open.into_values().filter_map(|transfer| match transfer {
+            Transfer::Up(upload) => upload.suspend().then(|| upload.path.clone()),
+            Transfer::Down(_) => None,
+        });
+        kept.collect()
     }
 
     /// Whether the control link has ended.
@@ -92,9 +101,9 @@ impl Transfers {
         size: u64,
         len: RunLen,
     ) -> Result<(), Code> {
-        let (path, file) = (upload.path.clone(), upload.file());
+        let (path, writer) = (upload.path.clone(), upload.writer());
         let (upload, runs) = (Mutex::new(Some(upload)), Mutex::default());
-        let in_runs = InRuns { path, file, size, len, upload, runs };
+        let in_runs = InRuns { path, writer, size, len, upload, runs };
         self.insert(id, Transfer::Up(Arc::new(in_runs)))
     }
 
@@ -143,8 +152,42 @@ impl Transfers {
 }
 
 impl InRuns {
-    fn runs(&self) -> MutexGuard<'_, HashMap<u32, Progress>> {
+    fn runs(&self) -> MutexGuard<'_, Runs> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Always taken behind the runs, if both are.
+    fn upload(&self) -> MutexGuard<'_, Option<Upload>> {
+        self.upload.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves what came to a later attempt, if that is anything.
+    fn suspend(&self) -> bool {
+        let upload = self.upload().take();
+        upload.is_some_and(|upload| upload.suspend() > 0)
+    }
+
+    /// A run is stored. Those from the first on may have a checkpoint.
+    fn store(&self, run: Run, value: Digest) {
+        let mut runs = self.runs();
+        let Runs { progress, prefix: (count, tree) } = &mut *runs;
+        progress.insert(run.first, Progress::Stored(value));
+        let before = *count;
+        while let Some(next) = self.len.run(*count, self.size)
+            && self.len.bytes() == Some(next.size)
+            && let Some(Progress::Stored(value)) = progress.get(&next.first)
+        {
+            tree.push(*value);
+            *count += 1;
+        }
+        // A single one has no value of its own.
+        if *count > before.max(1)
+            && let Some(upload) = &mut *self.upload()
+            // Otherwise the next run is told.
+            && upload.look().is_ok()
+        {
+            upload.mark(&tree.clone().of_runs_of(self.len));
+        }
     }
 
     /// A link is to write `run`, which nobody else does meanwhile.
@@ -155,27 +198,31 @@ impl InRuns {
             return Err(Code::BadRange);
         }
         let mut runs = self.runs();
-        if matches!(runs.get(&run.first), Some(Progress::Open)) {
+        if matches!(runs.progress.get(&run.first), Some(Progress::Open)) {
             return Err(Code::Busy);
         }
         // Under the lock of the runs: what is being committed is not written to any more.
-        if self.upload.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
-            return Err(Code::NotFound);
+        let mut upload = self.upload();
+        let upload = upload.as_mut().ok_or(Code::NotFound)?;
+        upload.look()?;
+        if number < runs.prefix.0 {
+            // Another link had it stored and was lost before its peer knew. It may be another now.
+            runs.prefix = (0, Tree::new());
+            upload.unmark();
         }
-        runs.insert(run.first, Progress::Open);
+        runs.progress.insert(run.first, Progress::Open);
         Ok(())
     }
 
     /// The upload, if all of it came.
     fn finish(&self, size: u64, root: Digest) -> Result<Upload, Code> {
         // Taken first: whatever speaks against it, it is dropped.
-        let upload = self.upload.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut upload = upload.ok_or(Code::NotFound)?;
+        let mut upload = self.upload().take().ok_or(Code::NotFound)?;
         let runs = self.runs();
         let mut tree = Tree::new();
         for number in 0.. {
             let Some(run) = self.len.run(number, self.size) else { break };
-            match runs.get(&run.first) {
+            match runs.progress.get(&run.first) {
                 Some(Progress::Stored(value)) => tree.push(*value),
                 Some(Progress::Open) => return Err(Code::Busy),
                 None => return Err(Code::SizeMismatch),
@@ -214,14 +261,14 @@ impl OpenRun {
             return Err(Code::Internal);
         }
         // Zeros too: something else may have been here.
-        write_all(&self.of.file, at, data).map_err(reason)?;
+        self.of.writer.write(at, data)?;
         self.at = end;
         Ok(())
     }
 
     /// The run is whole and verified.
     pub(super) fn store(mut self, value: Digest) {
-        self.of.runs().insert(self.run.first, Progress::Stored(value));
+        self.of.store(self.run, value);
         self.is_stored = true;
     }
 }
@@ -229,7 +276,7 @@ impl OpenRun {
 impl Drop for OpenRun {
     fn drop(&mut self) {
         if !self.is_stored {
-            self.of.runs().remove(&self.run.first);
+            self.of.runs().progress.remove(&self.run.first);
         }
     }
 }

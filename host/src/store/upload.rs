@@ -71,6 +71,19 @@ pub(super) struct Upload {
     is_durable: bool,
 }
 
+/// Writes to an upload from anywhere in the file.
+#[derive(Debug)]
+pub(super) struct Writer {
+    partial: Arc<Partial>,
+    turn: u64,
+}
+
+impl Writer {
+    pub(super) fn write(&self, at: u64, data: &[u8]) -> Result<(), Code> {
+        self.partial.write(self.turn, at, data)
+    }
+}
+
 /// Where an upload begins.
 #[derive(Debug)]
 pub(super) enum Start {
@@ -224,9 +237,21 @@ impl Upload {
         }
     }
 
-    /// What is written to, where others write it.
-    pub(super) fn file(&self) -> Arc<OwnedFd> {
-        self.partial.file()
+    /// What became of the last checkpoint, where others write.
+    pub(super) fn look(&mut self) -> Result<(), Code> {
+        self.checkpoints.look()
+    }
+
+    /// For others to write to it, as long as it is this attempt's turn.
+    pub(super) fn writer(&self) -> Writer {
+        Writer { partial: Arc::clone(&self.partial), turn: self.turn }
+    }
+
+    /// What was written elsewhere is about to change: nobody goes on behind it.
+    pub(super) fn unmark(&mut self) {
+        let _ = self.checkpoints.settle(|| u32::MAX);
+        self.checkpoints = Checkpoints::new(Tree::new());
+        self.partial.unmark(self.turn);
     }
 
     /// Others have written all `size` bytes.

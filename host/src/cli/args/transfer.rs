@@ -114,7 +114,7 @@ pub(in crate::cli) struct Put {
 pub(in crate::cli) struct Retry {
     /// Where the link is lost, or cannot be had yet, try again up to so many times in a row, each time
     /// after a longer while. Files go on where they were
-    #[arg(long, value_name = "N", default_value_t = 0, conflicts_with = "links")]
+    #[arg(long, value_name = "N", default_value_t = 0)]
     pub(in crate::cli) retry: u32,
 }
 

@@ -170,18 +170,16 @@ impl Mover<'_> {
         let is_large = |crew: &Crew| meta.is_none_or(|meta| crew.takes(meta.size));
         if let Some(local) = &local
             && self.crew.as_ref().is_some_and(is_large)
+            // Behind what is here, only one link goes on.
+            && !self.sink(remote, local).has_rest()
             && self.get_in_runs(remote, local)?
         {
             return Ok(());
         }
-        let conflict = self.choices.conflict;
         let (sink, has_rest): (Box<dyn Sink + Send>, bool) = match &local {
             None => (Box::new(Pipe::new(io::stdout())), false),
             Some(local) => {
-                let sink = match self.client.name_of(remote) {
-                    Some(origin) => FileSink::of(origin, local.clone(), conflict),
-                    None => FileSink::new(local.clone(), conflict),
-                };
+                let sink = self.sink(remote, local);
                 let has_rest = sink.has_rest();
                 (Box::new(sink), has_rest)
             }
@@ -196,13 +194,21 @@ impl Mover<'_> {
         self.requested(Job::Fetch { remote: remote.to_owned(), local }, requested)
     }
 
+    /// Where a file is fetched to.
+    fn sink(&self, remote: &str, local: &Path) -> FileSink {
+        match self.client.name_of(remote) {
+            Some(origin) => FileSink::of(origin, local.to_owned(), self.choices.conflict),
+            None => FileSink::new(local.to_owned(), self.choices.conflict),
+        }
+    }
+
     /// Fetches a file over the data links; false where it is to be fetched over this one.
     fn get_in_runs(&mut self, remote: &str, local: &Path) -> Result<bool, ClientError> {
         self.drain()?;
+        let sink = self.sink(remote, local);
         let Some(crew) = self.crew.as_mut().filter(|crew| !crew.is_empty()) else {
             return Ok(false);
         };
-        let sink = FileSink::new(local.to_path_buf(), self.choices.conflict);
         let meter = self.account.meter.clone();
         let begins = |size| meter.expect(Some(size));
         let Some(moved) = crew.get(self.client, remote, sink, begins)? else { return Ok(false) };

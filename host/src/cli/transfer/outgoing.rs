@@ -230,26 +230,30 @@ impl Mover<'_> {
         meta: &Metadata,
         ask: Ask,
     ) -> Result<(), ClientError> {
-        self.drain()?;
-        let put = Put {
-            path: &remote,
-            transfer: TransferId([0; 16]),
-            size: Some(meta.len()),
-            modified: meta.modified().ok().and_then(timestamp),
-            conflict: self.choices.conflict,
-            ask,
-        };
-        let moved = match (&mut self.crew, file.try_clone()) {
-            (Some(crew), Ok(file)) => crew.put(self.client, file, put)?,
-            _ => None,
-        };
-        match moved {
-            Some(moved) => {
-                self.tell_moved(Job::Send { local: Some(local), remote, entry: None }, moved);
-                Ok(())
+        let mut attempt = self.attempt(Some(&local), &remote, Some(meta))?;
+        // Of what an earlier one stored, only one link can tell.
+        if !attempt.is_another {
+            self.drain()?;
+            let put = Put {
+                path: &remote,
+                transfer: attempt.transfer,
+                size: Some(meta.len()),
+                modified: meta.modified().ok().and_then(timestamp),
+                conflict: self.choices.conflict,
+                ask,
+            };
+            let moved = match (&mut self.crew, file.try_clone()) {
+                (Some(crew), Ok(file)) => crew.put(self.client, file, put)?,
+                _ => None,
+            };
+            if let Some(moved) = moved {
+                let job = Job::Send { local: Some(local), remote, entry: attempt.entry };
+                self.tell_moved(job, moved);
+                return Ok(());
             }
-            None => self.put(Some(local), remote, Box::new(file), Some(meta), ask),
+            attempt.is_another = true;
         }
+        self.put_again(Some(local), remote, Box::new(file), Some(meta), ask, attempt)
     }
 
     fn put(
@@ -260,19 +264,22 @@ impl Mover<'_> {
         meta: Option<&Metadata>,
         ask: Ask,
     ) -> Result<(), ClientError> {
-        let entry = match (&local, meta) {
-            (Some(local), Some(meta)) => self.enter(local, &remote, meta),
-            _ => None,
-        };
-        if let Some(transfer) = entry.as_ref().and_then(|entry| entry.stale) {
-            self.request(Job::Discard, &Request::Discard { transfer })?;
-        }
-        let transfer = entry.as_ref().map_or_else(new_transfer_id, |entry| entry.transfer);
-        let ask = match &entry {
-            Some(Entry { earlier: Earlier::Same, .. }) if ask == Ask::Now => Ask::Ready,
-            _ => ask,
-        };
-        self.goes_on |= entry.is_some() && ask != Ask::Now;
+        let attempt = self.attempt(local.as_deref(), &remote, meta)?;
+        self.put_again(local, remote, source, meta, ask, attempt)
+    }
+
+    fn put_again(
+        &mut self,
+        local: Option<PathBuf>,
+        remote: String,
+        source: Box<dyn Contents + Send>,
+        meta: Option<&Metadata>,
+        ask: Ask,
+        attempt: Attempt,
+    ) -> Result<(), ClientError> {
+        let Attempt { transfer, is_another, entry } = attempt;
+        let ask = if is_another && ask == Ask::Now { Ask::Ready } else { ask };
+        self.goes_on |= (is_another || entry.is_some()) && ask != Ask::Now;
         let requested = self.client.put(Upload {
             transfer,
             path: &remote,
@@ -283,6 +290,28 @@ impl Mover<'_> {
             source,
         });
         self.requested(Job::Send { local, remote, entry }, requested)
+    }
+
+    /// An attempt at an upload, which is remembered if it is worth it. What is left of another version of
+    /// the file is forgotten.
+    fn attempt(
+        &mut self,
+        local: Option<&Path>,
+        remote: &str,
+        meta: Option<&Metadata>,
+    ) -> Result<Attempt, ClientError> {
+        let entry = match (local, meta) {
+            (Some(local), Some(meta)) => self.enter(local, remote, meta),
+            _ => None,
+        };
+        if let Some(transfer) = entry.as_ref().and_then(|entry| entry.stale) {
+            self.request(Job::Discard, &Request::Discard { transfer })?;
+        }
+        Ok(Attempt {
+            transfer: entry.as_ref().map_or_else(new_transfer_id, |entry| entry.transfer),
+            is_another: entry.as_ref().is_some_and(|entry| entry.earlier == Earlier::Same),
+            entry,
+        })
     }
 
     /// Remembers an upload that is worth it.
@@ -335,6 +364,15 @@ impl Mover<'_> {
         }
         Ok(Ok(There::Perhaps(digest)))
     }
+}
+
+/// An attempt at an upload.
+struct Attempt {
+    /// Names the upload.
+    transfer: TransferId,
+    /// There was one before.
+    is_another: bool,
+    entry: Option<Entry>,
 }
 
 /// What is known of a file at its destination before it is sent.
