@@ -1,8 +1,9 @@
 //! Transfers under faults, again and again, with the real programs; and a table of what came of it.
 //!
-//! `cargo run --release -p kift-tests --example campaign` takes some minutes; `KIFT_TRIALS` says how
-//! many trials of each kind (20), `KIFT_SEED` which (1). It fails where any figure is not zero that should
-//! be, and where a fault that was planted is not found.
+//! `KIFT_TRIALS=8 cargo run --release -p kift-tests --example campaign` takes some twenty minutes;
+//! `KIFT_TRIALS` says how many trials of each kind (20), `KIFT_SEED` which (1), and `KIFT_CROWD_SECONDS` how
+//! long the thousand clients are at it (120). It fails where any figure is not zero that should be, and where a
+//! fault that was planted is not found.
 
 use std::fs;
 use std::os::unix::fs::FileExt as _;
@@ -337,7 +338,7 @@ const SUITES: [Suite; 8] = [
         counts: "states",
     },
     Suite {
-        kind: "connections that die, no descriptors",
+        kind: "connections die, no descriptors",
         line: &["test", "-p", "kift-tests", "--test", "e2e_exhaustion"],
         counts: "passed",
     },

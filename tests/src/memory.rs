@@ -199,6 +199,12 @@ impl Memory {
         assert!(matches!(self.open, Open::Nothing), "still open: {}", self.what_is_open());
     }
 
+    /// Nor is anything set aside, except where uploads follow that do not ask.
+    fn assert_settled(&self) {
+        self.assert_free();
+        assert!(self.aside.is_empty(), "something else before what was set aside is settled");
+    }
+
     fn transfers(&self) -> Result<&Transfers, Code> {
         self.transfers.as_ref().ok_or(Code::Unsupported)
     }

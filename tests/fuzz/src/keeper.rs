@@ -1,12 +1,13 @@
 //! A responder's store that keeps nothing, and holds the session to the port's contract.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::task::Poll;
 
 use blake3::hazmat::HasherExt as _;
 use kift_core::secure::Peer;
 use kift_core::session::Event;
-use kift_core::storage::{Begun, Files, Outcome, Page, RequestId, Store, Text};
+use kift_core::storage::{Begun, Files, Outcome, Page, RequestId, Settled, Store, Text};
 use kift_core::wire::{
     Ask, CHUNK, Digest, Entry, EntryKind, FILE_SIZE_MAX, Hello, Meta, Password, Path, Put, Run,
     RunLen, Space, Ticket, Timestamp, TransferId, is_user_name,
@@ -111,8 +112,10 @@ const LEN_MAX: u64 = 8 << 10;
 pub struct Keeper {
     script: Script,
     open: Open,
-    /// Begun and not yet committed or aborted.
+    /// Begun and not yet committed, aborted or settled.
     uploads: u32,
+    /// Set aside and not yet settled.
+    aside: VecDeque<(RequestId, u64, Digest)>,
     /// The upload that began last goes on behind so many chunks.
     pub resumed: Option<u32>,
     /// The peer's hello.
@@ -140,6 +143,7 @@ impl Keeper {
             script,
             open: Open::Nothing,
             uploads: 0,
+            aside: VecDeque::new(),
             resumed: None,
             hello: None,
             peers: Vec::new(),
@@ -157,7 +161,8 @@ impl Keeper {
     pub fn assert_closed(&self) {
         self.assert_free();
         self.script.assert_nothing_pending();
-        assert_eq!(self.uploads, 0, "neither committed nor aborted");
+        // What is set aside when a session ends is dropped.
+        assert_eq!(self.uploads as usize, self.aside.len(), "neither committed nor aborted");
     }
 
     fn assert_free(&self) {
@@ -172,6 +177,7 @@ impl Keeper {
         arguments: impl std::hash::Hash,
     ) -> Outcome<u8> {
         self.assert_free();
+        assert!(name == "begin" || self.aside.is_empty(), "{name} before what came before it");
         self.script.ask(name, request, arguments)
     }
 
@@ -278,6 +284,7 @@ impl Store for Keeper {
         assert_named(path);
         assert_eq!(path.as_str(), put.path);
         assert!(put.size.is_none_or(|size| size <= FILE_SIZE_MAX));
+        assert!(put.ask == Ask::Now || self.aside.is_empty(), "an answer before others");
         self.ask("begin", request, path).map_ok(|number| {
             let chunks = u32::from(number % 4);
             let is_known = put.size.is_none_or(|size| u64::from(chunks) * CHUNK as u64 <= size);
@@ -294,6 +301,28 @@ impl Store for Keeper {
             self.open = Open::Upload(Upload::new(request, 0, put.size, false));
             Begun::Fresh
         })
+    }
+
+    fn set_aside(&mut self, request: RequestId, size: u64, root: Digest) -> bool {
+        let Open::Upload(upload) = &self.open else { panic!("commit {request}: not open") };
+        upload.check_whole(request, size, root);
+        if upload.is_run || size.is_multiple_of(3) {
+            return false;
+        }
+        self.open = Open::Nothing;
+        self.aside.push_back((request, size, root));
+        true
+    }
+
+    fn settle(&mut self, request: RequestId) -> Outcome<Settled> {
+        let &(id, size, root) = self.aside.front().expect("something is set aside");
+        assert_eq!(id, request);
+        let asked = self.script.ask("settle", request, ());
+        if asked.is_ready() {
+            self.aside.pop_front();
+            self.uploads -= 1;
+        }
+        asked.map_ok(|number| Settled { size, root, suffix: number.into() })
     }
 
     fn open(&mut self, request: RequestId, path: Path<'_>) -> Outcome<Meta> {

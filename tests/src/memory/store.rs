@@ -13,6 +13,7 @@ use super::{File, Memory, Open, OwnedPut, Transfers, transfers};
 impl Store for Memory {
     fn begin(&mut self, request: RequestId, path: Path<'_>, put: &Put<'_>) -> Outcome<Begun> {
         self.assert_free();
+        assert!(put.ask == Ask::Now || self.aside.is_empty(), "an answer before others");
         assert_eq!(path.as_str(), put.path);
         if self.busy.is_pending(&format!("begin {request} {path}")) {
             return Poll::Pending;
@@ -66,7 +67,7 @@ impl Store for Memory {
     }
 
     fn open(&mut self, request: RequestId, path: Path<'_>) -> Outcome<Meta> {
-        self.assert_free();
+        self.assert_settled();
         if self.busy.is_pending(&format!("open {request} {path}")) {
             return Poll::Pending;
         }
@@ -82,7 +83,7 @@ impl Store for Memory {
     }
 
     fn stat(&mut self, request: RequestId, path: Path<'_>) -> Outcome<Meta> {
-        self.assert_free();
+        self.assert_settled();
         if self.busy.is_pending(&format!("stat {request} {path}")) {
             return Poll::Pending;
         }
@@ -90,7 +91,7 @@ impl Store for Memory {
     }
 
     fn open_directory(&mut self, request: RequestId, path: Path<'_>, after: &str) -> Outcome<()> {
-        self.assert_free();
+        self.assert_settled();
         if self.busy.is_pending(&format!("open directory {request} {path} {after}")) {
             return Poll::Pending;
         }
@@ -149,7 +150,7 @@ impl Store for Memory {
     }
 
     fn delete(&mut self, request: RequestId, path: Path<'_>) -> Outcome<()> {
-        self.assert_free();
+        self.assert_settled();
         if self.busy.is_pending(&format!("delete {request} {path}")) {
             return Poll::Pending;
         }
@@ -173,7 +174,7 @@ impl Store for Memory {
         to: Path<'_>,
         replace: bool,
     ) -> Outcome<()> {
-        self.assert_free();
+        self.assert_settled();
         if self.busy.is_pending(&format!("rename {request} {from} {to} {replace}")) {
             return Poll::Pending;
         }
@@ -189,7 +190,7 @@ impl Store for Memory {
     }
 
     fn make_directory(&mut self, request: RequestId, path: Path<'_>) -> Outcome<()> {
-        self.assert_free();
+        self.assert_settled();
         if self.busy.is_pending(&format!("make directory {request} {path}")) {
             return Poll::Pending;
         }
@@ -210,7 +211,7 @@ impl Store for Memory {
     }
 
     fn login(&mut self, request: RequestId, user: &str, password: &Password<'_>) -> Outcome<()> {
-        self.assert_free();
+        self.assert_settled();
         if self.busy.is_pending(&format!("login {request} {user} {}", password.as_str())) {
             return Poll::Pending;
         }
@@ -220,7 +221,7 @@ impl Store for Memory {
     }
 
     fn open_text(&mut self, request: RequestId, text: Text) -> Outcome<Meta> {
-        self.assert_free();
+        self.assert_settled();
         if self.busy.is_pending(&format!("open {text:?} {request}")) {
             return Poll::Pending;
         }
@@ -240,7 +241,7 @@ impl Store for Memory {
     }
 
     fn discard(&mut self, request: RequestId, transfer: TransferId) -> Outcome<()> {
-        self.assert_free();
+        self.assert_settled();
         if self.busy.is_pending(&format!("discard {request}")) {
             return Poll::Pending;
         }
@@ -249,7 +250,7 @@ impl Store for Memory {
     }
 
     fn shut_down(&mut self, request: RequestId) -> Outcome<()> {
-        self.assert_free();
+        self.assert_settled();
         if self.busy.is_pending(&format!("shut down {request}")) {
             return Poll::Pending;
         }
@@ -259,12 +260,12 @@ impl Store for Memory {
     }
 
     fn ticket(&mut self, _request: RequestId) -> Outcome<Ticket> {
-        self.assert_free();
+        self.assert_settled();
         Poll::Ready(self.transfers().map(Transfers::ticket))
     }
 
     fn attach(&mut self, _request: RequestId, ticket: Ticket) -> Outcome<()> {
-        self.assert_free();
+        self.assert_settled();
         Poll::Ready(self.transfers().and_then(|transfers| transfers.attach(ticket)))
     }
 
@@ -275,7 +276,7 @@ impl Store for Memory {
         put: &Put<'_>,
         runs: RunLen,
     ) -> Outcome<()> {
-        self.assert_free();
+        self.assert_settled();
         if self.busy.is_pending(&format!("begin transfer {request} {path}")) {
             return Poll::Pending;
         }
@@ -288,7 +289,7 @@ impl Store for Memory {
     }
 
     fn begin_run(&mut self, request: RequestId, transfer: TransferId, run: Run) -> Outcome<()> {
-        self.assert_free();
+        self.assert_settled();
         if self.busy.is_pending(&format!("begin run {request} {run:?}")) {
             return Poll::Pending;
         }
@@ -305,7 +306,7 @@ impl Store for Memory {
         size: u64,
         root: Digest,
     ) -> Outcome<u32> {
-        self.assert_free();
+        self.assert_settled();
         if self.busy.is_pending(&format!("commit transfer {request}")) {
             return Poll::Pending;
         }
@@ -321,7 +322,7 @@ impl Store for Memory {
         transfer: TransferId,
         path: Path<'_>,
     ) -> Outcome<Meta> {
-        self.assert_free();
+        self.assert_settled();
         if self.busy.is_pending(&format!("open transfer {request} {path}")) {
             return Poll::Pending;
         }
@@ -332,7 +333,7 @@ impl Store for Memory {
     }
 
     fn open_run(&mut self, request: RequestId, transfer: TransferId, run: Run) -> Outcome<Meta> {
-        self.assert_free();
+        self.assert_settled();
         if self.busy.is_pending(&format!("open run {request} {run:?}")) {
             return Poll::Pending;
         }
@@ -341,7 +342,7 @@ impl Store for Memory {
     }
 
     fn release(&mut self, _request: RequestId, transfer: TransferId) -> Outcome<()> {
-        self.assert_free();
+        self.assert_settled();
         Poll::Ready(self.transfers().and_then(|of| of.release(transfer)))
     }
 }

@@ -69,6 +69,9 @@ fn a_thousand_puts(options: Options) {
             (Err(_), stored) => assert_eq!(stored, None, "{path}"),
         }
     }
+    // A device's buffer never holds what comes behind.
+    let has_room = options.responder_buffer > 4096;
+    assert!(!has_room || pair.store.record.set_aside > 100, "{:?}", pair.store.record);
     // Credit was given back for what was discarded: a large file still goes through.
     let large = contents(300 << 10, 1);
     assert!(pair.run([Job::put("large", large.clone())])[0].is_ok());
