@@ -82,6 +82,15 @@ impl Age {
     }
 }
 
+/// What there is of an earlier attempt.
+#[derive(Debug)]
+pub(super) enum Earlier {
+    Nothing,
+    /// A partial, the turn, and what is durable.
+    Rest(Arc<Partial>, u64, Box<Tree>),
+    Stored(Placing),
+}
+
 /// A rest, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shown {
@@ -176,8 +185,8 @@ impl Attempts {
         }
     }
 
-    /// Takes over what there is of an earlier attempt at just what is `asked`, if that is wanted: the
-    /// turn, and what is durable. Otherwise nobody goes on with it. Pending while that attempt gets its name.
+    /// Takes over what there is of an earlier attempt at just what is `asked`, if that is wanted. Otherwise
+    /// nobody goes on with it. Pending while that attempt comes to its end.
     ///
     /// # Errors
     /// [`Code::Superseded`] where it is that of one who came later.
@@ -187,44 +196,45 @@ impl Attempts {
         asked: &Asked,
         is_wanted: bool,
         sender: &Presence,
-    ) -> Outcome<Option<(Arc<Partial>, u64, Tree)>> {
+    ) -> Outcome<Earlier> {
         let key = (asked.owner.clone(), asked.transfer);
         let mut known = self.known();
         let earlier = match known.attempts.remove(&key) {
-            Some(Attempt::Open(partial)) if partial.is_placed() => {
-                known.attempts.insert(key, Attempt::Open(partial));
-                return Poll::Pending;
-            }
             Some(Attempt::Open(partial)) => match partial.take_over(sender) {
-                Ok((turn, tree)) if is_wanted && partial.asked() == *asked => {
-                    Some((partial, turn, tree))
+                Poll::Ready(Ok((turn, tree))) if is_wanted && partial.asked() == *asked => {
+                    Earlier::Rest(partial, turn, Box::new(tree))
                 }
                 // Its own session learns that at its next step.
-                Ok(_) => None,
-                Err(code) => {
+                Poll::Ready(Ok(_)) => Earlier::Nothing,
+                other => {
                     known.attempts.insert(key, Attempt::Open(partial));
-                    return Poll::Ready(Err(code));
+                    return other.map_ok(|_| Earlier::Nothing);
                 }
             },
             Some(Attempt::Left { asked: before, rest, .. }) if is_wanted && before == *asked => {
-                Partial::reopen(root, rest, sender).map(|partial| {
-                    let (turn, tree) = (0, partial.tree());
-                    (Arc::new(partial), turn, tree)
-                })
+                match Partial::reopen(root, rest, sender) {
+                    Some(partial) => {
+                        let tree = partial.tree();
+                        Earlier::Rest(Arc::new(partial), 0, Box::new(tree))
+                    }
+                    None => Earlier::Nothing,
+                }
             }
             Some(Attempt::Left { rest, .. }) => {
                 if let Ok(workshop) = root.workshop() {
                     remove(workshop, &rest.stem);
                 }
-                None
+                Earlier::Nothing
             }
-            Some(stored @ Attempt::Stored { .. }) => {
-                known.attempts.insert(key, stored);
-                return Poll::Ready(Ok(None));
+            Some(Attempt::Stored { asked: before, outcome, stem, age }) => {
+                let is_it = is_wanted && before == *asked;
+                known.attempts.insert(key, Attempt::Stored { asked: before, outcome, stem, age });
+                let earlier = if is_it { Earlier::Stored(outcome) } else { Earlier::Nothing };
+                return Poll::Ready(Ok(earlier));
             }
-            None => None,
+            None => Earlier::Nothing,
         };
-        if let Some((partial, ..)) = &earlier {
+        if let Earlier::Rest(partial, ..) = &earlier {
             known.attempts.insert(key, Attempt::Open(Arc::clone(partial)));
         }
         Poll::Ready(Ok(earlier))
@@ -245,11 +255,15 @@ impl Attempts {
         true
     }
 
-    /// Nobody is at `partial` any more, and nothing of it is wanted.
-    pub(super) fn drop(&self, partial: &Arc<Partial>) {
+    /// Nobody is at `partial` any more if it is this one's turn, and nothing of it is wanted.
+    pub(super) fn drop(&self, partial: &Arc<Partial>, turn: u64) {
         let asked = partial.asked();
         let key = (asked.owner, asked.transfer);
+        // Nobody takes over meanwhile.
         let mut known = self.known();
+        if !partial.has_turn(turn) {
+            return;
+        }
         if matches!(known.attempts.get(&key), Some(Attempt::Open(open)) if Arc::ptr_eq(open, partial))
         {
             known.attempts.remove(&key);

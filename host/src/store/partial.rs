@@ -147,19 +147,23 @@ impl Partial {
         self.mine(turn).is_ok()
     }
 
-    /// Gives the turn to a new attempt of `sender`: no other writes any more. Gives what is durable.
+    /// Gives the turn to a new attempt of `sender`: no other writes any more. Gives what is durable. Pending
+    /// where it has its name, or was left, and is about to be known for that.
     ///
     /// # Errors
     /// [`Code::Superseded`] where it is the turn of one who came later: what this one asked was only read
     /// later.
-    pub(super) fn take_over(&self, sender: &Presence) -> Result<(u64, Tree), Code> {
+    pub(super) fn take_over(&self, sender: &Presence) -> Outcome<(u64, Tree)> {
         let mut state = self.state();
+        if state.fate != Fate::Goes {
+            return Poll::Pending;
+        }
         if sender.since < state.since {
-            return Err(Code::Superseded);
+            return Poll::Ready(Err(Code::Superseded));
         }
         state.turn += 1;
         state.since = sender.since;
-        Ok((state.turn, state.checkpoint.tree.clone()))
+        Poll::Ready(Ok((state.turn, state.checkpoint.tree.clone())))
     }
 
     /// The values of what is durable.
@@ -286,11 +290,6 @@ impl Partial {
         rename(dir.as_fd(), &part_name(&self.stem)).map_err(reason)?;
         state.fate = Fate::Gone;
         Ok(())
-    }
-
-    /// Whether it has its name, so that nobody can take over any more.
-    pub(super) fn is_placed(&self) -> bool {
-        self.state().fate == Fate::Gone
     }
 
     /// It has its name, by which `store` enters it in the books. Gives the stem, if there is something

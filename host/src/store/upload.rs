@@ -26,6 +26,7 @@ use tracing::{error, warn};
 use crate::background::Background;
 use crate::checkpoints::Checkpoints;
 
+use super::attempts::Earlier;
 use super::beneath::{Folder, timespec};
 use super::change::{rename_new, sync};
 use super::checkpoint::{Asked, Placing};
@@ -41,8 +42,8 @@ const SYNC_INLINE_MAX: u64 = 4 << 20;
 /// How long one call of commit waits for such a sync.
 const SYNC_WAIT: Duration = Duration::from_secs(1);
 
-/// How long one call waits for an earlier attempt that gets its name.
-const PLACING_WAIT: Duration = Duration::from_millis(5);
+/// How long one call waits for an earlier attempt that comes to its end.
+const ENDING_WAIT: Duration = Duration::from_millis(5);
 
 /// Names that are tried to keep both files.
 const SUFFIX_MAX: u32 = 9_999;
@@ -112,13 +113,12 @@ impl Upload {
             return Poll::Ready(Ok(Start::Stored(outcome)));
         }
         let (folder, name) = root.locate(path)?;
-        match root.look(&folder, name)? {
+        // By this very upload, it may be: an earlier attempt says so.
+        let is_taken = match root.look(&folder, name)? {
             Some((EntryKind::Directory, _)) => return Poll::Ready(Err(Code::IsDirectory)),
-            Some((EntryKind::File, _)) if put.conflict == Conflict::Refuse => {
-                return Poll::Ready(Err(Code::Exists));
-            }
-            Some((EntryKind::File, _)) | None => {}
-        }
+            Some((EntryKind::File, _)) => put.conflict == Conflict::Refuse,
+            None => false,
+        };
         let access = Access::WRITE_OK | Access::EXEC_OK;
         // Where the question itself fails (faccessat2 is younger than openat2), commit decides.
         if let Err(error @ (Errno::ACCESS | Errno::ROFS)) =
@@ -147,11 +147,22 @@ impl Upload {
         };
         let has_room = |more| Ok(more == 0 || root.room()?.is_none_or(|room| room.free >= more));
         let Poll::Ready(earlier) = attempts.earlier(root, &asked, resumes, sender) else {
-            thread::sleep(PLACING_WAIT);
+            thread::sleep(ENDING_WAIT);
             return Poll::Pending;
         };
-        if let Some((partial, turn, tree)) = earlier? {
-            let upload = of(partial, turn, tree);
+        let rest = match earlier? {
+            Earlier::Stored(outcome) => return Poll::Ready(Ok(Start::Stored(outcome))),
+            Earlier::Rest(partial, turn, tree) => Some(of(partial, turn, *tree)),
+            Earlier::Nothing => None,
+        };
+        if is_taken {
+            if let Some(upload) = rest {
+                upload.suspend();
+            }
+            return Poll::Ready(Err(Code::Exists));
+        }
+        if let Some(upload) = rest {
+            let turn = upload.turn;
             let reserved = match has_room(size.saturating_sub(upload.at)) {
                 Ok(true) => upload.partial.reserve(turn, weight(EntryKind::File, size)),
                 Ok(false) => Poll::Ready(Err(Code::NoSpace)),
@@ -386,9 +397,7 @@ impl Upload {
 impl Drop for Upload {
     fn drop(&mut self) {
         // Whoever took over goes on with it.
-        if self.partial.has_turn(self.turn) {
-            self.root.served.attempts.drop(&self.partial);
-        }
+        self.root.served.attempts.drop(&self.partial, self.turn);
     }
 }
 
