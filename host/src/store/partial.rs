@@ -217,15 +217,17 @@ impl Partial {
         Ok(())
     }
 
-    /// What was durable is about to be written over: there is no checkpoint any more.
-    pub(super) fn unmark(&self, turn: u64) {
-        let Ok(mut state) = self.mine(turn) else { return };
+    /// What was durable is to be written over: there is no checkpoint any more.
+    ///
+    /// # Errors
+    /// There may be one yet, and nothing may be written over.
+    pub(super) fn unmark(&self, turn: u64) -> Result<(), Code> {
+        let mut state = self.mine(turn)?;
         state.checkpoint.tree = Tree::new();
         self.durable.store(0, Ordering::Release);
-        if state.record.is_some()
-            && let Err(error) = self.keep(&mut state)
-        {
-            self.unsynced(error);
+        match state.record {
+            Some(_) => self.keep(&mut state).map_err(|error| self.unsynced(error)),
+            None => Ok(()),
         }
     }
 

@@ -207,8 +207,8 @@ impl InRuns {
         upload.look()?;
         if number < runs.prefix.0 {
             // Another link had it stored and was lost before its peer knew. It may be another now.
+            upload.unmark()?;
             runs.prefix = (0, Tree::new());
-            upload.unmark();
         }
         runs.progress.insert(run.first, Progress::Open);
         Ok(())

@@ -258,11 +258,14 @@ impl Upload {
         Writer { partial: Arc::clone(&self.partial), turn: self.turn }
     }
 
-    /// What was written elsewhere is about to change: nobody goes on behind it.
-    pub(super) fn unmark(&mut self) {
+    /// What was written elsewhere is to change: nobody goes on behind it.
+    ///
+    /// # Errors
+    /// Somebody might, and nothing of it may change.
+    pub(super) fn unmark(&mut self) -> Result<(), Code> {
         let _ = self.checkpoints.settle(|| u32::MAX);
         self.checkpoints = Checkpoints::new(Tree::new());
-        self.partial.unmark(self.turn);
+        self.partial.unmark(self.turn)
     }
 
     /// Others have written all `size` bytes.
