@@ -10,6 +10,8 @@ const DEVICE: [u8; 4] = [192, 168, 69, 2];
 #[derive(Debug)]
 struct Segment {
     from_device: bool,
+    /// The host's, of which each connection has its own.
+    port: u16,
     is_reset: bool,
     window: u16,
     payload: usize,
@@ -43,8 +45,11 @@ fn segment(frame: &[u8]) -> Option<Segment> {
     let header_len = usize::from(ip[0] & 15) * 4;
     let len = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
     let tcp = ip.get(header_len..len).filter(|_| ip[9] == 6)?;
+    let from_device = ip[12..16] == DEVICE;
+    let port = if from_device { [tcp[2], tcp[3]] } else { [tcp[0], tcp[1]] };
     Some(Segment {
-        from_device: ip[12..16] == DEVICE,
+        from_device,
+        port: u16::from_be_bytes(port),
         is_reset: tcp[13] & 4 != 0,
         window: u16::from_be_bytes([tcp[14], tcp[15]]),
         payload: tcp.len() - usize::from(tcp[12] >> 4) * 4,
@@ -112,13 +117,16 @@ fn a_flash_that_erases_stops_the_flow_and_not_the_network() {
     // A block is erased once, and the store's ten when it was made.
     assert_eq!(count(&device, " erases and"), 10 + 64, "{}", device.stderr);
     let pcap = bench.read("frames.pcap");
-    let segments: Vec<Segment> = frames(&pcap).into_iter().filter_map(segment).collect();
+    let mut segments: Vec<Segment> = frames(&pcap).into_iter().filter_map(segment).collect();
     assert!(segments.iter().any(|segment| segment.from_device));
+    // Each connection by itself, in the order in which its segments came.
+    segments.sort_by_key(|segment| segment.port);
     // It is full for a moment where all that the credit allows comes at once, until the session
     // takes a chunk out; but not until somebody asks whether there is room yet.
     let probed = segments.windows(2).filter(|pair| {
         let [full, next] = pair else { return false };
-        full.from_device && full.window == 0 && !full.is_reset && !next.from_device
+        let asks = full.from_device && !next.from_device && full.port == next.port;
+        asks && full.window == 0 && !full.is_reset
     });
     assert_eq!(probed.count(), 0, "the connection's buffer stayed full");
 }
