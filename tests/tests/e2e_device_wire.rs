@@ -12,7 +12,8 @@ struct Segment {
     from_device: bool,
     /// The host's, of which each connection has its own.
     port: u16,
-    is_reset: bool,
+    /// The number of its first byte, of the host's, or of the byte that the device waits for.
+    number: u32,
     window: u16,
     payload: usize,
 }
@@ -46,11 +47,11 @@ fn segment(frame: &[u8]) -> Option<Segment> {
     let len = usize::from(u16::from_be_bytes([ip[2], ip[3]]));
     let tcp = ip.get(header_len..len).filter(|_| ip[9] == 6)?;
     let from_device = ip[12..16] == DEVICE;
-    let port = if from_device { [tcp[2], tcp[3]] } else { [tcp[0], tcp[1]] };
+    let (port, number) = if from_device { (2, 8) } else { (0, 4) };
     Some(Segment {
         from_device,
-        port: u16::from_be_bytes(port),
-        is_reset: tcp[13] & 4 != 0,
+        port: u16::from_be_bytes([tcp[port], tcp[port + 1]]),
+        number: u32::from_be_bytes(tcp[number..number + 4].try_into().ok()?),
         window: u16::from_be_bytes([tcp[14], tcp[15]]),
         payload: tcp.len() - usize::from(tcp[12] >> 4) * 4,
     })
@@ -125,8 +126,9 @@ fn a_flash_that_erases_stops_the_flow_and_not_the_network() {
     // takes a chunk out; but not until somebody asks whether there is room yet.
     let probed = segments.windows(2).filter(|pair| {
         let [full, next] = pair else { return false };
-        let asks = full.from_device && !next.from_device && full.port == next.port;
-        asks && full.window == 0 && !full.is_reset
+        let is_asked = full.from_device && !next.from_device && full.port == next.port;
+        // By a byte that has long been there.
+        is_asked && full.window == 0 && next.number == full.number.wrapping_sub(1)
     });
     assert_eq!(probed.count(), 0, "the connection's buffer stayed full");
 }
