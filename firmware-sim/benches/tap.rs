@@ -30,7 +30,6 @@ use kift::client::{Client, Expect, Link, Sink, Upload, new_transfer_id};
 use kift::net::since;
 use kift::secure::SystemRandom;
 use kift_core::secure::{PublicKey, SecretKey};
-use kift_core::session::Side;
 use kift_core::time::Instant;
 use kift_core::wire::{Ask, Conflict, Timestamp};
 use kift_firmware_sim::board::factory;
@@ -38,8 +37,9 @@ use kift_firmware_sim::board::netns::Namespace;
 use kift_firmware_sim::board::nor::{BLOCK_LEN, Nor, PAGE_LEN, Times};
 use kift_firmware_sim::board::tap::{Tap, wait};
 use kift_firmware_sim::device::seal::Keys;
-use kift_firmware_sim::device::{self, Memory, Notice, Platform};
-use kift_firmware_sim::flash::PeerRole;
+use kift_firmware_sim::device::{Memory, Notice, Platform};
+use kift_firmware_sim::disk::PeerRole;
+use kift_firmware_sim::flash::Store;
 use kift_firmware_sim::net::{self, Address, Connection, ConnectionError, Frames, Stack};
 
 const PORT: u16 = 5438;
@@ -261,23 +261,30 @@ impl Place {
     ) -> Result<()> {
         let mut nor = Nor::blank(capacity as u32, times);
         factory::format(&mut nor, true)?;
-        let memory = Box::leak(Box::new(Memory::<Wire, Nor, Option<Keys>, 1, 2, 3, BUFFER>::new()));
-        let device = memory.boot(self.wire.clone(), nor, &self.network(), since(self.origin))?;
+        let memory =
+            Box::leak(
+                Box::new(Memory::<Wire, Store<Nor, 1>, Option<Keys>, 1, 2, 3, BUFFER>::new()),
+            );
+        let device = memory.boot(
+            self.wire.clone(),
+            || Store::mount(nor),
+            &self.network(),
+            since(self.origin),
+        )?;
         let board = Board { stack: device.stack, place: self, stop };
-        let config = device::session_config(Side::Listener, crc32c::crc32c, BUFFER);
         let mut links = None;
         if let Some(host) = host {
             let kept = loop {
-                if let Poll::Ready(kept) = device.store.keep_peer(host, PeerRole::Client) {
+                if let Poll::Ready(kept) = device.disk.keep_peer(host, PeerRole::Client) {
                     break kept;
                 }
             };
             kept.map_err(|code| anyhow!("{code}"))?;
-            let keys = Keys::open(device.store, None)?;
+            let keys = Keys::open(device.disk, None)?;
             tell.send(*keys.public())?;
             links = Some(keys);
         }
-        device.serve(PORT, config, links, &board).map_err(|error| anyhow!("{error}"))?;
+        device.serve(PORT, crc32c::crc32c, links, &board).map_err(|error| anyhow!("{error}"))?;
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 //!
 //! | module | is |
 //! | --- | --- |
+//! | [`disk`] | what a device keeps its files and its keys on, whatever that is |
 //! | [`flash`] | files on NOR flash: a [`Store`](kift_core::storage::Store) over any `NorFlash` |
 //! | [`net`] | TCP by smoltcp: `embedded-nal` for dialling and accepting, `embedded-io` for sessions |
 //! | [`device`] | the device itself: its memory, the task that serves and the task that asks |
@@ -20,5 +21,6 @@ extern crate std;
 #[cfg(feature = "board")]
 pub mod board;
 pub mod device;
+pub mod disk;
 pub mod flash;
 pub mod net;

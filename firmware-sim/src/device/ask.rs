@@ -22,7 +22,7 @@ use kift_core::wire::{
 use super::frame::{Frame, Frames};
 use super::platform::{FLASH_TICK, Platform, settle};
 use super::seal::Links;
-use crate::flash::{self, Flash, PeerRole};
+use crate::disk::{Disk, Handle as _, PeerRole};
 
 /// How long a server may take to accept a connection.
 const DIAL_PATIENCE: Duration = Duration::from_secs(10);
@@ -169,33 +169,33 @@ impl<'m, L: Links> Runner<'m, L> {
 
     /// Does `errand` with the server at `remote`; `transfer` names it, and no other.
     ///
-    /// A server on a sealed link must have a key that `store` knows. Where the links are for
-    /// pairing, it must have the token, and `store` knows its key from then on.
+    /// A server on a sealed link must have a key that `disk` knows. Where the links are for
+    /// pairing, it must have the token, and `disk` knows its key from then on.
     ///
     /// # Errors
     /// [`Trouble`].
-    pub fn run<S: TcpClientStack, F: Flash, const HANDLES: usize>(
+    pub fn run<S: TcpClientStack>(
         &mut self,
         errand: &Errand<'_>,
         transfer: TransferId,
         stack: S,
         remote: SocketAddr,
-        store: &mut flash::Store<F, HANDLES>,
+        disk: &mut impl Disk,
         board: &impl Platform,
     ) -> Result<Done, Trouble<S::Error>> {
         let local = |code| Trouble::Request(Failure::Local(code));
-        let mut port = Port::open(errand, transfer, store, board).map_err(local)?;
+        let mut port = Port::open(errand, transfer, disk, board).map_err(local)?;
         let result = self.connect_and_ask(errand, stack, remote, &mut port, board);
         port.close(board, result.is_ok()).map_err(local)?;
         result
     }
 
-    fn connect_and_ask<S: TcpClientStack, F: Flash, const HANDLES: usize>(
+    fn connect_and_ask<S: TcpClientStack>(
         &mut self,
         errand: &Errand<'_>,
         stack: S,
         remote: SocketAddr,
-        port: &mut Port<'_, F, HANDLES>,
+        port: &mut Port<'_, impl Disk>,
         board: &impl Platform,
     ) -> Result<Done, Trouble<S::Error>> {
         // What is left of an earlier session would keep the frames.
@@ -223,7 +223,7 @@ impl<'m, L: Links> Runner<'m, L> {
         .map_err(Trouble::Dial)?;
         dialling.set(false);
         let result = converse(session, &mut stream, port, errand.remote(), root, board);
-        if !port.store.is_pairing() {
+        if !port.disk.is_pairing() {
             self.links.end_pairing();
         }
         // The errand is done, or not; how the connection ends does not change that.
@@ -251,10 +251,10 @@ const fn is_busy(error: Error) -> bool {
 }
 
 /// The session, from the hello to the goodbye.
-fn converse<S, T, F, const HANDLES: usize>(
+fn converse<S, T>(
     session: &mut Requester<Frame<'_>, REQUESTS, S>,
     stream: &mut T,
-    port: &mut Port<'_, F, HANDLES>,
+    port: &mut Port<'_, impl Disk>,
     remote: &str,
     root: Digest,
     board: &impl Platform,
@@ -262,7 +262,6 @@ fn converse<S, T, F, const HANDLES: usize>(
 where
     S: Security,
     T: embedded_io::Read + embedded_io::Write,
-    F: Flash,
 {
     let mut driver = Blocking::new(stream);
     let (mut asked, mut leaving) = (false, false);
@@ -285,7 +284,7 @@ where
         let step = driver.step(session, port, board.now());
         if let Server::Paired(key) = port.server {
             port.server = Server::Known;
-            if let Err(code) = settle(board, || port.store.pair(&key, PeerRole::Server)) {
+            if let Err(code) = settle(board, || port.disk.pair(&key, PeerRole::Server)) {
                 port.result = Some(Err(Failure::Local(code)));
             }
         }
@@ -296,9 +295,9 @@ where
 }
 
 /// The store, as the session of an errand sees it.
-struct Port<'a, F: Flash, const HANDLES: usize> {
-    store: &'a mut flash::Store<F, HANDLES>,
-    /// By what the server knows the file, or this store what came of it.
+struct Port<'a, D> {
+    disk: &'a mut D,
+    /// By what the server knows the file, or this disk what came of it.
     transfer: TransferId,
     file: File<'a>,
     server: Server,
@@ -335,17 +334,17 @@ enum File<'a> {
     Open,
 }
 
-impl<'a, F: Flash, const HANDLES: usize> Port<'a, F, HANDLES> {
+impl<'a, D: Disk> Port<'a, D> {
     /// The store, with the file open that is to be sent.
     fn open(
         errand: &Errand<'a>,
         transfer: TransferId,
-        store: &'a mut flash::Store<F, HANDLES>,
+        disk: &'a mut D,
         board: &impl Platform,
     ) -> Result<Self, Code> {
         let path = Path::named(errand.local())?;
         let mut port = Self {
-            store,
+            disk,
             transfer,
             file: File::Wanted(path),
             server: Server::Unheard,
@@ -353,20 +352,20 @@ impl<'a, F: Flash, const HANDLES: usize> Port<'a, F, HANDLES> {
         };
         match errand {
             Errand::Push { remote, .. } => {
-                let root = settle(board, || port.store.info(path))?.root;
-                let meta = settle(board, || port.store.handle(0).open(ID, path))?;
+                let root = settle(board, || port.disk.root(path))?;
+                let meta = settle(board, || port.disk.handle(0).open(ID, path))?;
                 port.file = File::Source(meta);
                 if port.is_lasting() {
                     let of = digest(&root.0, remote);
-                    port.transfer = settle(board, || port.store.errand(of, transfer))?;
+                    port.transfer = settle(board, || port.disk.errand(of, transfer))?;
                 }
             }
             Errand::Fetch { remote, local } => {
                 port.transfer = TransferId(digest(local.as_bytes(), remote));
                 let put = port.put(path, None, None, Ask::Ready);
-                match settle(board, || port.store.handle(0).begin(ID, path, &put))? {
+                match settle(board, || port.disk.handle(0).begin(ID, path, &put))? {
                     Begun::Resumed(chunks) => port.file = File::Begun(chunks),
-                    Begun::Fresh => port.store.handle(0).abort(ID),
+                    Begun::Fresh => port.disk.handle(0).abort(ID),
                     // That was an earlier errand.
                     Begun::Stored { .. } => {}
                 }
@@ -386,7 +385,7 @@ impl<'a, F: Flash, const HANDLES: usize> Port<'a, F, HANDLES> {
         let (mut at, end) = (0, u64::from(chunks).saturating_mul(CHUNK as u64));
         while at < end {
             let mut piece = [0; PIECE_LEN];
-            let len = settle(board, || self.store.handle(0).read(ID, at, &mut piece))?;
+            let len = settle(board, || self.disk.handle(0).read(ID, at, &mut piece))?;
             hasher.update(&piece);
             at = at.saturating_add(len.max(1) as u64);
         }
@@ -421,7 +420,7 @@ impl<'a, F: Flash, const HANDLES: usize> Port<'a, F, HANDLES> {
     fn begin(&mut self) -> Outcome<()> {
         if let File::Coming(path, size, modified) = self.file {
             let put = self.put(path, Some(size), modified, Ask::Now);
-            ready!(self.store.handle(0).begin(ID, path, &put))?;
+            ready!(self.disk.handle(0).begin(ID, path, &put))?;
             self.file = File::Open;
         }
         Poll::Ready(Ok(()))
@@ -431,15 +430,15 @@ impl<'a, F: Flash, const HANDLES: usize> Port<'a, F, HANDLES> {
     fn close(&mut self, board: &impl Platform, is_done: bool) -> Result<(), Code> {
         match self.file {
             File::Source(_) => {
-                self.store.handle(0).close(ID);
+                self.disk.handle(0).close(ID);
                 // Another errand like it is another.
                 if is_done && self.is_lasting() {
-                    settle(board, || self.store.end_errand())?;
+                    settle(board, || self.disk.end_errand())?;
                 }
             }
             // Where the server has said why not, what came before is of no use.
-            File::Begun(_) if self.result.is_some() => self.store.handle(0).abort(ID),
-            File::Begun(_) => self.store.handle(0).suspend(ID),
+            File::Begun(_) if self.result.is_some() => self.disk.handle(0).abort(ID),
+            File::Begun(_) => self.disk.handle(0).suspend(ID),
             File::Wanted(_) | File::Coming(..) | File::Open => {}
         }
         Ok(())
@@ -455,38 +454,38 @@ fn digest(what: &[u8], remote: &str) -> [u8; 16] {
     digest
 }
 
-impl<F: Flash, const HANDLES: usize> Files for Port<'_, F, HANDLES> {
+impl<D: Disk> Files for Port<'_, D> {
     fn read(&mut self, request: RequestId, at: u64, buf: &mut [u8]) -> Outcome<usize> {
-        self.store.handle(0).read(request, at, buf)
+        self.disk.handle(0).read(request, at, buf)
     }
 
     fn write(&mut self, request: RequestId, at: u64, data: &[u8]) -> Outcome<()> {
         ready!(self.begin())?;
-        self.store.handle(0).write(request, at, data)
+        self.disk.handle(0).write(request, at, data)
     }
 
     fn commit(&mut self, request: RequestId, size: u64, root: Digest) -> Outcome<u32> {
         // An empty file comes without data.
         ready!(self.begin())?;
-        self.store.handle(0).commit(request, size, root)
+        self.disk.handle(0).commit(request, size, root)
     }
 
     fn abort(&mut self, request: RequestId) {
-        self.store.handle(0).abort(request);
+        self.disk.handle(0).abort(request);
     }
 
     fn suspend(&mut self, request: RequestId) {
-        self.store.handle(0).suspend(request);
+        self.disk.handle(0).suspend(request);
     }
 
     fn durable(&mut self, request: RequestId) -> u32 {
-        self.store.handle(0).durable(request)
+        self.disk.handle(0).durable(request)
     }
 
     fn admit(&mut self, peer: &Peer) -> Outcome<()> {
         self.server = if peer.pairing {
             Server::Pairing(peer.key)
-        } else if ready!(self.store.knows(&peer.key, PeerRole::Server))? {
+        } else if ready!(self.disk.knows(&peer.key, PeerRole::Server))? {
             Server::Known
         } else {
             Server::Stranger(peer.key)
@@ -512,7 +511,7 @@ impl<F: Flash, const HANDLES: usize> Files for Port<'_, F, HANDLES> {
             Event::Sending { size, modified, .. } => match self.file {
                 File::Wanted(path) => self.file = File::Coming(path, size, modified),
                 File::Begun(_) => {
-                    self.store.handle(0).set_modified(modified);
+                    self.disk.handle(0).set_modified(modified);
                     self.file = File::Open;
                 }
                 _ => {}

@@ -13,16 +13,16 @@ use super::frame::{FRAME_LEN, Frames};
 use super::platform::{Notice, Platform};
 use super::seal::Links;
 use super::serve::{Server, Stats};
-use crate::flash::{self, Flash, MountError, NAME_LEN_MAX};
+use crate::disk::Disk;
 use crate::net::{self, Stack};
 
 /// The memory of a device, for a `static`: `SESSIONS` sessions at once, and `SOCKETS`, which is one
 /// more, connections with buffers of `BUFFER` bytes each way. `SLOTS` is one more again.
 ///
-/// `F` is what carries its frames, `N` its flash, and `L` what protects its links.
+/// `F` is what carries its frames, `D` its disk, and `L` what protects its links.
 pub struct Memory<
     F: net::Frames + 'static,
-    N: Flash + 'static,
+    D: Disk + 'static,
     L: Links + 'static,
     const SESSIONS: usize,
     const SOCKETS: usize,
@@ -31,7 +31,7 @@ pub struct Memory<
 > {
     network: ConstStaticCell<net::Memory<'static, SOCKETS, SLOTS, BUFFER>>,
     stack: StaticCell<Stack<'static, F>>,
-    store: StaticCell<flash::Store<N, SESSIONS>>,
+    disk: StaticCell<D>,
     frames: ConstStaticCell<[Frames; SESSIONS]>,
     server: StaticCell<Server<'static, F, L, SESSIONS>>,
     runner: StaticCell<Runner<'static, L>>,
@@ -40,140 +40,145 @@ pub struct Memory<
 /// A device that has booted.
 pub struct Device<
     F: net::Frames + 'static,
-    N: Flash + 'static,
+    D: Disk + 'static,
     L: Links + 'static,
     const SESSIONS: usize,
 > {
     /// Its network.
     pub stack: &'static Stack<'static, F>,
     /// Its files.
-    pub store: &'static mut flash::Store<N, SESSIONS>,
+    pub disk: &'static mut D,
     frames: &'static [Frames; SESSIONS],
     server: &'static mut MaybeUninit<Server<'static, F, L, SESSIONS>>,
     runner: &'static mut MaybeUninit<Runner<'static, L>>,
+    /// Bytes of each of a connection's buffers.
+    buffer: usize,
 }
 
 /// Why a device did not boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BootError {
+pub enum BootError<E> {
     /// The memory is that of a device that has booted already.
     Taken,
-    /// The flash.
-    Flash(MountError),
+    /// The disk cannot be mounted.
+    Disk(E),
 }
 
-impl fmt::Display for BootError {
+impl<E: fmt::Display> fmt::Display for BootError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Taken => f.write_str("the device has booted already"),
-            Self::Flash(error) => write!(f, "{error}"),
+            Self::Disk(error) => write!(f, "{error}"),
         }
     }
 }
 
-impl core::error::Error for BootError {}
+impl<E: fmt::Debug + fmt::Display> core::error::Error for BootError<E> {}
 
 impl<
     F: net::Frames + 'static,
-    N: Flash + 'static,
+    D: Disk + 'static,
     L: Links + 'static,
     const SESSIONS: usize,
     const SOCKETS: usize,
     const SLOTS: usize,
     const BUFFER: usize,
-> Memory<F, N, L, SESSIONS, SOCKETS, SLOTS, BUFFER>
+> Memory<F, D, L, SESSIONS, SOCKETS, SLOTS, BUFFER>
 {
     /// The memory of a device that is to boot.
     #[must_use]
     pub const fn new() -> Self {
-        const { assert!(SESSIONS >= 1 && SOCKETS == SESSIONS + 1) };
+        const { assert!(SESSIONS >= 1 && SOCKETS == SESSIONS + 1 && D::HANDLES >= SESSIONS) };
         Self {
             network: ConstStaticCell::new(net::Memory::new()),
             stack: StaticCell::new(),
-            store: StaticCell::new(),
+            disk: StaticCell::new(),
             frames: ConstStaticCell::new([const { Frames::new() }; SESSIONS]),
             server: StaticCell::new(),
             runner: StaticCell::new(),
         }
     }
 
-    /// Mounts the store and starts the network. `config.seed` need not be another than at the boot
+    /// Mounts the disk and starts the network. `config.seed` need not be another than at the boot
     /// before: the boots are counted.
     ///
     /// # Errors
-    /// [`BootError`]. The flash may be formatted and the boot tried again.
+    /// [`BootError`]. The disk may be formatted and the boot tried again.
     // What a boot takes of the stack is given back before the tasks begin.
     #[inline(never)]
-    pub fn boot(
+    pub fn boot<E>(
         &'static self,
         frames: F,
-        flash: N,
+        mount: impl FnOnce() -> Result<D, E>,
         config: &net::Config,
         now: Instant,
-    ) -> Result<Device<F, N, L, SESSIONS>, BootError> {
-        let store = flash::Store::mount(flash).map_err(BootError::Flash)?;
-        let seed = config.seed ^ u64::from(store.boots()) << 32;
+    ) -> Result<Device<F, D, L, SESSIONS>, BootError<E>> {
+        let disk = mount().map_err(BootError::Disk)?;
+        let seed = config.seed ^ u64::from(disk.boots()) << 32;
         let config = net::Config { seed, ..*config };
         let network = self.network.try_take().ok_or(BootError::Taken)?;
         let stack = Stack::new(network, frames, &config, now);
         Ok(Device {
             stack: self.stack.try_init(stack).ok_or(BootError::Taken)?,
-            store: self.store.try_init(store).ok_or(BootError::Taken)?,
+            disk: self.disk.try_init(disk).ok_or(BootError::Taken)?,
             frames: self.frames.try_take().ok_or(BootError::Taken)?,
             server: self.server.try_uninit().ok_or(BootError::Taken)?,
             runner: self.runner.try_uninit().ok_or(BootError::Taken)?,
+            buffer: BUFFER,
         })
     }
 }
 
 impl<
     F: net::Frames,
-    N: Flash,
+    D: Disk,
     L: Links,
     const SESSIONS: usize,
     const SOCKETS: usize,
     const SLOTS: usize,
     const BUFFER: usize,
-> Default for Memory<F, N, L, SESSIONS, SOCKETS, SLOTS, BUFFER>
+> Default for Memory<F, D, L, SESSIONS, SOCKETS, SLOTS, BUFFER>
 {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<F: net::Frames, N: Flash, L: Links, const SESSIONS: usize> Device<F, N, L, SESSIONS> {
-    /// Serves on `port`, over links that `links` protects, until it is to stop.
+impl<F: net::Frames, D: Disk, L: Links, const SESSIONS: usize> Device<F, D, L, SESSIONS> {
+    /// Serves on `port`, over links that `links` protects, or `checksum` where they are plain, until
+    /// it is to stop.
     ///
     /// # Errors
     /// [`net::Error`], where it cannot listen.
     pub fn serve(
         self,
         port: u16,
-        config: Config,
+        checksum: Checksum,
         links: L,
         board: &impl Platform,
     ) -> Result<Stats, net::Error> {
+        let config = self.session_config(Side::Listener, checksum);
         let server = Server::new(self.stack, self.frames, port, config, links)?;
         let server = self.server.write(server);
         board.tell(Notice::Listening(port));
-        Ok(server.run(self.store, board))
+        Ok(server.run(self.disk, board))
     }
 
-    /// Who runs the device's errands, and the files that they are about.
+    /// Who runs the device's errands, over links as [`serve`](Self::serve) has them, and the files
+    /// that they are about.
     pub fn into_runner(
         self,
-        config: Config,
+        checksum: Checksum,
         links: L,
-    ) -> (&'static mut Runner<'static, L>, &'static mut flash::Store<N, SESSIONS>) {
-        (self.runner.write(Runner::new(self.frames, config, links)), self.store)
+    ) -> (&'static mut Runner<'static, L>, &'static mut D) {
+        let config = self.session_config(Side::Dialler, checksum);
+        (self.runner.write(Runner::new(self.frames, config, links)), self.disk)
     }
-}
 
-/// What a session of a device is given whose connections have buffers of `buffer` bytes.
-#[must_use]
-pub const fn session_config(side: Side, checksum: Checksum, buffer: usize) -> Config {
-    // The chunk that is being stored, and those that wait behind it in the connection's buffer.
-    let window = (buffer / FRAME_LEN) as u64 + 1;
-    let window = if window < 2 { 2 } else { window };
-    Config { name_len_max: NAME_LEN_MAX as u8, checksum, ..Config::small(side, window) }
+    const fn session_config(&self, side: Side, checksum: Checksum) -> Config {
+        // The chunk that is being stored, and those that wait behind it in the connection's buffer.
+        let window = (self.buffer / FRAME_LEN) as u64 + 1;
+        let window = if window < 2 { 2 } else { window };
+        Config { name_len_max: D::NAME_LEN_MAX, checksum, ..Config::small(side, window) }
+    }
 }

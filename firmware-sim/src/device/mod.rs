@@ -20,6 +20,6 @@ mod random;
 pub mod seal;
 pub mod serve;
 
-pub use memory::{BootError, Device, Memory, session_config};
+pub use memory::{BootError, Device, Memory};
 pub use platform::{Notice, Platform};
 pub use random::Random;

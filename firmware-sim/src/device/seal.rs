@@ -1,12 +1,14 @@
 //! How a device's links are protected.
 
 use core::fmt;
+use core::task::Poll;
 
 use kift_core::secure::{NoEntropy, Noise, Plain, PublicKey, SecretKey, Security, Token};
 use kift_core::session::Config;
+use kift_core::storage::Outcome;
 
 use super::random::Random;
-use crate::flash::{Flash, MountError, Store, wait};
+use crate::disk::Disk;
 
 /// What protects the links of a device, one after the other.
 pub trait Links {
@@ -53,8 +55,8 @@ pub struct Keys {
 pub enum NoKeys {
     /// It was given no seed, or one that is none.
     NoSeed,
-    /// The flash cannot be read, or the seed of the next boot cannot be written.
-    Flash(MountError),
+    /// The disk cannot be read, or the seed of the next boot cannot be written.
+    Disk,
 }
 
 impl fmt::Display for NoKeys {
@@ -63,18 +65,12 @@ impl fmt::Display for NoKeys {
             Self::NoSeed => f.write_str(
                 "the device has no seed for its random numbers, and without them no link is sealed",
             ),
-            Self::Flash(error) => write!(f, "the device cannot get at its keys: {error}"),
+            Self::Disk => f.write_str("the device can read or write nothing where its keys are"),
         }
     }
 }
 
 impl core::error::Error for NoKeys {}
-
-impl From<MountError> for NoKeys {
-    fn from(error: MountError) -> Self {
-        Self::Flash(error)
-    }
-}
 
 impl From<NoEntropy> for NoKeys {
     fn from(_: NoEntropy) -> Self {
@@ -83,7 +79,7 @@ impl From<NoEntropy> for NoKeys {
 }
 
 impl Keys {
-    /// Takes the boot's seed out of `store`, once the next boot's is there, and the device's key,
+    /// Takes the boot's seed out of `disk`, once the next boot's is there, and the device's key,
     /// which is made where there is none yet. To be called once a boot.
     ///
     /// With a `token` that nobody has used yet, the device pairs: it dials only to that end, and
@@ -93,27 +89,24 @@ impl Keys {
     /// [`NoKeys`].
     // What it takes of the stack is given back before the tasks begin.
     #[inline(never)]
-    pub fn open<F: Flash, const HANDLES: usize>(
-        store: &mut Store<F, HANDLES>,
-        token: Option<Token>,
-    ) -> Result<Self, NoKeys> {
-        let seed = wait(|| store.seed())?.ok_or(NoKeys::NoSeed)?;
+    pub fn open(disk: &mut impl Disk, token: Option<Token>) -> Result<Self, NoKeys> {
+        let seed = wait(|| disk.seed())?.ok_or(NoKeys::NoSeed)?;
         let (mut random, next) = Random::begin(&seed)?;
-        wait(|| store.set_seed(&next))?;
-        // Of a flash that is worn out a write that failed may say that it did not.
-        if wait(|| store.seed())? != Some(next) {
-            return Err(NoKeys::Flash(MountError::Io));
+        wait(|| disk.set_seed(&next))?;
+        // Of a disk that is worn out a write that failed may say that it did not.
+        if wait(|| disk.seed())? != Some(next) {
+            return Err(NoKeys::Disk);
         }
-        let identity = match wait(|| store.identity())? {
+        let identity = match wait(|| disk.identity())? {
             Some(secret) => SecretKey::from_bytes(&secret),
             None => {
                 let identity = SecretKey::generate(&mut random)?;
-                wait(|| store.set_identity(identity.as_bytes()))?;
+                wait(|| disk.set_identity(identity.as_bytes()))?;
                 identity
             }
         };
         let token = match token {
-            Some(token) if wait(|| store.begin_pairing(&token))? => Some(token),
+            Some(token) if wait(|| disk.begin_pairing(&token))? => Some(token),
             _ => None,
         };
         Ok(Self { identity, random, token })
@@ -123,6 +116,16 @@ impl Keys {
     #[must_use]
     pub const fn public(&self) -> &PublicKey {
         self.identity.public()
+    }
+}
+
+/// Offers an operation until it is done: before the tasks begin there is nothing else to do.
+fn wait<T>(mut operation: impl FnMut() -> Outcome<T>) -> Result<T, NoKeys> {
+    loop {
+        match operation() {
+            Poll::Ready(result) => return result.map_err(|_| NoKeys::Disk),
+            Poll::Pending => core::hint::spin_loop(),
+        }
     }
 }
 

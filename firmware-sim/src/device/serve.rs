@@ -14,7 +14,7 @@ use kift_core::wire::Code;
 use super::frame::{Frame, Frames};
 use super::platform::{FLASH_TICK, Notice, Platform};
 use super::seal::Links;
-use crate::flash::{Flash, Store};
+use crate::disk::Disk;
 use crate::net::{self, Connection, Stack};
 
 /// How soon a deadline of a session is noticed.
@@ -38,7 +38,7 @@ pub struct Stats {
     pub refused: u32,
 }
 
-/// Serves the files of a store to `SESSIONS` peers at once.
+/// Serves the files of a disk to `SESSIONS` peers at once.
 ///
 /// Its stack has one socket more, so that a further peer is told to come later. Whoever connects has
 /// a session until the handshake's deadline, whether the device knows him or not: there are never
@@ -97,11 +97,7 @@ impl<'m, F: net::Frames, L: Links, const SESSIONS: usize> Server<'m, F, L, SESSI
     }
 
     /// Serves until it is to stop, and then until the peers were told.
-    pub fn run<N: Flash>(
-        &mut self,
-        store: &mut Store<N, SESSIONS>,
-        board: &impl Platform,
-    ) -> Stats {
+    pub fn run(&mut self, disk: &mut impl Disk, board: &impl Platform) -> Stats {
         loop {
             let is_stopping = board.is_stopping();
             if is_stopping {
@@ -114,7 +110,7 @@ impl<'m, F: net::Frames, L: Links, const SESSIONS: usize> Server<'m, F, L, SESSI
             } else {
                 self.accept(board);
             }
-            let moved = self.step(store, board);
+            let moved = self.step(disk, board);
             board.turn(board.now().after(self.patience(moved)));
         }
     }
@@ -132,15 +128,15 @@ impl<'m, F: net::Frames, L: Links, const SESSIONS: usize> Server<'m, F, L, SESSI
     }
 
     /// Gives each session its turn, and says whether anything moved.
-    fn step<N: Flash>(&mut self, store: &mut Store<N, SESSIONS>, board: &impl Platform) -> bool {
+    fn step(&mut self, disk: &mut impl Disk, board: &impl Platform) -> bool {
         let mut moved = false;
         for (number, place) in self.sessions.iter_mut().enumerate() {
             for _ in 0..STEPS_MAX {
                 let Some(session) = place else { break };
                 let Session { peer, driver, responder } = session;
-                let was_pairing = store.is_pairing();
-                let step = driver.step(responder, &mut store.handle(number), board.now());
-                if was_pairing && !store.is_pairing() {
+                let was_pairing = disk.is_pairing();
+                let step = driver.step(responder, &mut disk.handle(number), board.now());
+                if was_pairing && !disk.is_pairing() {
                     self.links.end_pairing();
                     board.tell(Notice::Paired(*peer));
                 }

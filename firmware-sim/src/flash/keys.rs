@@ -12,36 +12,12 @@ use blake3::Hasher;
 use kift_core::secure::{Peer, PublicKey, Token};
 use kift_core::storage::Outcome;
 use kift_core::wire::Code;
-use serde::{Deserialize, Serialize};
 
 use super::record::{Peer as Record, TokenDigest};
 use super::store::Store;
 use super::table::{IDENTITY, SEED};
 use super::{Flash, PEERS_MAX};
-
-/// What a peer is known as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum PeerRole {
-    /// It may dial the device and ask.
-    Client,
-    /// The device may dial it and ask.
-    Server,
-    /// Both.
-    Both,
-}
-
-impl PeerRole {
-    const fn includes(self, role: Self) -> bool {
-        matches!(
-            (self, role),
-            (Self::Both, _) | (Self::Client, Self::Client) | (Self::Server, Self::Server)
-        )
-    }
-
-    const fn and(self, role: Self) -> Self {
-        if self.includes(role) { self } else { Self::Both }
-    }
-}
+use crate::disk::PeerRole;
 
 impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
     /// The secret half of the device's own key, if it has one.

@@ -24,6 +24,7 @@
 //! While a block erases, every operation is pending, and is done anew when it is offered again.
 
 mod data;
+mod disk;
 mod gate;
 mod handle;
 mod journal;
@@ -37,7 +38,6 @@ mod table;
 mod upload;
 
 pub use handle::Handle;
-pub use keys::PeerRole;
 pub use nor::{Blocking, Flash};
 pub use record::NAME_LEN_MAX;
 pub(crate) use store::wait;

@@ -8,8 +8,8 @@ use kift_core::wire::{Digest, Meta, Timestamp, TransferId};
 use sequential_storage::map::{SerializationError, Value};
 use serde::{Deserialize, Serialize};
 
-use super::keys::PeerRole;
 use super::rest::{Mark, Rest};
+use crate::disk::PeerRole;
 
 /// Bytes of the longest name of a file or directory.
 pub const NAME_LEN_MAX: usize = 64;

@@ -8,7 +8,7 @@ use embedded_storage::nor_flash::{
 };
 use kift_core::time::Instant;
 use kift_firmware_sim::device::{Memory, Notice, Platform};
-use kift_firmware_sim::flash::Flash;
+use kift_firmware_sim::flash::{Flash, Store};
 #[cfg(not(feature = "dhcp"))]
 use kift_firmware_sim::net::Ipv4Cidr;
 use kift_firmware_sim::net::{Address, Config, Frames, Stack};
@@ -16,10 +16,10 @@ use kift_firmware_sim::net::{Address, Config, Frames, Stack};
 use crate::bare::any;
 
 /// Bytes of each of a connection's buffers.
-pub const BUFFER: usize = 4096;
+const BUFFER: usize = 4096;
 
 /// The memory of a device with one session.
-pub type Device = Memory<Mac, Chip, crate::Links, 1, 2, 3, BUFFER>;
+pub type Device = Memory<Mac, Store<Chip, 1>, crate::Links, 1, 2, 3, BUFFER>;
 
 /// Carries Ethernet frames.
 pub struct Mac;

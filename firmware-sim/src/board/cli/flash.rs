@@ -16,7 +16,7 @@ use super::args::{Flash, Role};
 use super::shelf::Shelf;
 use crate::board::factory;
 use crate::board::nor::{Nor, Times};
-use crate::flash::PeerRole;
+use crate::disk::PeerRole;
 
 pub(super) fn run(command: Flash) -> Result<()> {
     match command {

@@ -14,7 +14,8 @@ use kift_core::wire::{
 };
 
 use crate::board::nor::Nor;
-use crate::flash::{FileInfo, MountError, PEERS_MAX, PeerRole, Store};
+use crate::disk::PeerRole;
+use crate::flash::{FileInfo, MountError, PEERS_MAX, Store};
 
 const ID: RequestId = RequestId(1);
 

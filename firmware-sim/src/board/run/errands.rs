@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use kift_core::session::Config;
 use kift_core::wire::TransferId;
 
 use super::chip::Chip;
@@ -12,6 +11,7 @@ use super::plug::Plug;
 use crate::device::ask::Errand;
 use crate::device::seal::Keys;
 use crate::device::{Device, Platform as _};
+use crate::flash::Store;
 
 /// How long the device waits after the first failure of an errand, and then twice as long each time.
 const BACK_OFF_MIN: Duration = Duration::from_millis(100);
@@ -23,10 +23,9 @@ const PERSEVERANCE: Duration = Duration::from_secs(60);
 
 /// Does the errand as often as it is to be done; the first that fails is the last.
 pub(super) fn run_errands<const SESSIONS: usize>(
-    device: Device<Plug, Chip, Option<Keys>, SESSIONS>,
+    device: Device<Plug, Store<Chip, SESSIONS>, Option<Keys>, SESSIONS>,
     rounds: &Rounds,
     board: &Board<'_>,
-    config: Config,
     links: Option<Keys>,
 ) -> Result<(), Failure> {
     let Rounds { kind, local, remote, address, every, times } = rounds;
@@ -35,14 +34,14 @@ pub(super) fn run_errands<const SESSIONS: usize>(
         Kind::Fetch => Errand::Fetch { remote, local },
     };
     let screen = board.world().screen;
-    let (runner, store) = device.into_runner(config, links);
-    let boots = store.boots();
+    let (runner, disk) = device.into_runner(crc32c::crc32c, links);
+    let boots = disk.boots();
     for round in 1..=*times {
         let begun = board.now();
         let mut wait = BACK_OFF_MIN;
         let done = loop {
             let transfer = transfer_id(board.world().seed, boots, round);
-            match runner.run(&errand, transfer, board.stack(), *address, store, board) {
+            match runner.run(&errand, transfer, board.stack(), *address, disk, board) {
                 Ok(done) => break done,
                 Err(trouble)
                     if trouble.is_passing()

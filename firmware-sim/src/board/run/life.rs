@@ -11,7 +11,6 @@ use std::time::{Duration, Instant as Clock};
 use anyhow::{Context as _, Result, anyhow};
 use kift_core::secure::Token;
 use kift_core::session::Failure::Local;
-use kift_core::session::Side;
 use kift_core::wire::Code;
 
 use super::chip::Chip;
@@ -24,8 +23,8 @@ use crate::board::report::Screen;
 use crate::device::ask::Trouble;
 use crate::device::seal::{Keys, Links as _, NoKeys};
 use crate::device::serve::Stats;
-use crate::device::{BootError, Device, Memory, Platform as _, log, session_config};
-use crate::flash::MountError;
+use crate::device::{BootError, Device, Memory, Platform as _, log};
+use crate::flash::{MountError, Store};
 use crate::net::{self, Counters, Peaks};
 
 /// How long the network has for what was sent last.
@@ -152,13 +151,22 @@ pub(super) fn live<
     const SLOTS: usize,
     const BUFFER: usize,
 >(
-    memory: &'static Memory<Plug, Chip, Option<Keys>, SESSIONS, SOCKETS, SLOTS, BUFFER>,
+    memory: &'static Memory<
+        Plug,
+        Store<Chip, SESSIONS>,
+        Option<Keys>,
+        SESSIONS,
+        SOCKETS,
+        SLOTS,
+        BUFFER,
+    >,
     world: &World,
 ) -> Result<Account> {
     let now = || since(world.origin);
-    let boot = || memory.boot(world.plug.clone(), world.chip.clone(), &world.network, now());
+    let mount = || Store::mount(world.chip.clone());
+    let boot = || memory.boot(world.plug.clone(), mount, &world.network, now());
     let booted = match boot() {
-        Err(BootError::Flash(MountError::Blank)) => {
+        Err(BootError::Disk(MountError::Blank)) => {
             factory::format(&mut world.chip.nor(), true).context("cannot format the flash")?;
             boot()
         }
@@ -171,7 +179,7 @@ pub(super) fn live<
     })?;
     let board = Board::new(world, device.stack);
     heap::watch();
-    let result = work(device, &board, BUFFER);
+    let result = work(device, &board);
     let allocations = heap::unwatch();
     let peaks = (0..SOCKETS).filter_map(|socket| board.stack().peaks(socket)).fold(
         Peaks::default(),
@@ -186,18 +194,17 @@ pub(super) fn live<
 
 /// What the device does once it has booted. From here on it may not allocate.
 fn work<const SESSIONS: usize>(
-    device: Device<Plug, Chip, Option<Keys>, SESSIONS>,
+    device: Device<Plug, Store<Chip, SESSIONS>, Option<Keys>, SESSIONS>,
     board: &Board<'_>,
-    buffer: usize,
 ) -> Result<Option<Stats>, Failure> {
     let world = board.world();
     if let Some((name, size)) = &world.log {
-        log::keep(&mut device.store.handle(0), name, *size, board).map_err(Failure::Log)?;
+        log::keep(&mut device.disk.handle(0), name, *size, board).map_err(Failure::Log)?;
     }
     let links = match &world.seal {
         Seal::Plain => None,
         Seal::Sealed(token) => {
-            let keys = Keys::open(device.store, token.clone()).map_err(Failure::Keys)?;
+            let keys = Keys::open(device.disk, token.clone()).map_err(Failure::Keys)?;
             let public = keys.public();
             world.screen.line(format_args!("device: key {public}, {}", public.fingerprint()));
             if token.is_some() && !keys.is_pairing() {
@@ -209,15 +216,11 @@ fn work<const SESSIONS: usize>(
         }
     };
     world.chip.arm();
-    let config = |side| session_config(side, crc32c::crc32c, buffer);
     let result = match &world.task {
-        Task::Serve(port) => device
-            .serve(*port, config(Side::Listener), links, board)
-            .map(Some)
-            .map_err(Failure::Listen),
-        Task::Errand(rounds) => {
-            run_errands(device, rounds, board, config(Side::Dialler), links).map(|()| None)
+        Task::Serve(port) => {
+            device.serve(*port, crc32c::crc32c, links, board).map(Some).map_err(Failure::Listen)
         }
+        Task::Errand(rounds) => run_errands(device, rounds, board, links).map(|()| None),
     };
     let until = board.now().after(FAREWELL);
     while board.now() < until {
