@@ -190,6 +190,21 @@ impl<'m, L: Links> Runner<'m, L> {
         result
     }
 
+    /// Makes a session.
+    // On the stack, which is given back before it does anything.
+    #[inline(never)]
+    fn begin(&mut self) -> Result<(), NoEntropy> {
+        // What is left of an earlier one would keep the frames.
+        self.session = None;
+        let link = self.links.link(&self.config)?;
+        self.session = self
+            .frames
+            .first()
+            .and_then(Frames::lend)
+            .and_then(|(rx, tx)| Session::<L>::with_security(rx, tx, &self.config, link).ok());
+        Ok(())
+    }
+
     fn connect_and_ask<S: TcpClientStack>(
         &mut self,
         errand: &Errand<'_>,
@@ -198,14 +213,8 @@ impl<'m, L: Links> Runner<'m, L> {
         port: &mut Port<'_, impl Disk>,
         board: &impl Platform,
     ) -> Result<Done, Trouble<S::Error>> {
-        // What is left of an earlier session would keep the frames.
-        self.session = None;
-        let link = self.links.link(&self.config).map_err(Trouble::Link)?;
-        let session = self.frames.first().and_then(Frames::lend).and_then(|(rx, tx)| {
-            let session = Session::<L>::with_security(rx, tx, &self.config, link).ok()?;
-            Some(self.session.insert(session))
-        });
-        let Some(session) = session else {
+        self.begin().map_err(Trouble::Link)?;
+        let Some(session) = &mut self.session else {
             return Err(Trouble::Session(Error::Closed(Code::Internal)));
         };
         // It may take a while, which no server needs to wait for.

@@ -22,6 +22,7 @@ const ID: RequestId = RequestId(1);
 ///
 /// # Errors
 /// The store's.
+#[inline(never)]
 pub fn keep(
     store: &mut impl Store,
     path: &str,

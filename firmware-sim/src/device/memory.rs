@@ -104,7 +104,6 @@ impl<
     ///
     /// # Errors
     /// [`BootError`]. The disk may be formatted and the boot tried again.
-    // What a boot takes of the stack is given back before the tasks begin.
     #[inline(never)]
     pub fn boot<E>(
         &'static self,
@@ -113,19 +112,41 @@ impl<
         config: &net::Config,
         now: Instant,
     ) -> Result<Device<F, D, L, SESSIONS>, BootError<E>> {
-        let disk = mount().map_err(BootError::Disk)?;
+        let disk = self.begin_disk(mount)?;
         let seed = config.seed ^ u64::from(disk.boots()) << 32;
-        let config = net::Config { seed, ..*config };
-        let network = self.network.try_take().ok_or(BootError::Taken)?;
-        let stack = Stack::new(network, frames, &config, now);
+        let stack = self
+            .begin_stack(frames, &net::Config { seed, ..*config }, now)
+            .ok_or(BootError::Taken)?;
         Ok(Device {
-            stack: self.stack.try_init(stack).ok_or(BootError::Taken)?,
-            disk: self.disk.try_init(disk).ok_or(BootError::Taken)?,
+            stack,
+            disk,
             frames: self.frames.try_take().ok_or(BootError::Taken)?,
             server: self.server.try_uninit().ok_or(BootError::Taken)?,
             runner: self.runner.try_uninit().ok_or(BootError::Taken)?,
             buffer: BUFFER,
         })
+    }
+
+    // What this takes of the stack, and what the next takes, is given back at once.
+    #[inline(never)]
+    fn begin_disk<E>(
+        &'static self,
+        mount: impl FnOnce() -> Result<D, E>,
+    ) -> Result<&'static mut D, BootError<E>> {
+        match mount() {
+            Ok(disk) => self.disk.try_init(disk).ok_or(BootError::Taken),
+            Err(error) => Err(BootError::Disk(error)),
+        }
+    }
+
+    #[inline(never)]
+    fn begin_stack(
+        &'static self,
+        frames: F,
+        config: &net::Config,
+        now: Instant,
+    ) -> Option<&'static mut Stack<'static, F>> {
+        self.stack.try_init(Stack::new(self.network.try_take()?, frames, config, now))
     }
 }
 
@@ -157,15 +178,27 @@ impl<F: net::Frames, D: Disk, L: Links, const SESSIONS: usize> Device<F, D, L, S
         links: L,
         board: &impl Platform,
     ) -> Result<Stats, net::Error> {
+        let (server, disk) = self.into_server(port, checksum, links)?;
+        board.tell(Notice::Listening(port));
+        Ok(server.run(disk, board))
+    }
+
+    // What this and the next take of the stack is given back before the tasks begin.
+    #[inline(never)]
+    fn into_server(
+        self,
+        port: u16,
+        checksum: Checksum,
+        links: L,
+    ) -> Result<(&'static mut Server<'static, F, L, SESSIONS>, &'static mut D), net::Error> {
         let config = self.session_config(Side::Listener, checksum);
         let server = Server::new(self.stack, self.frames, port, config, links)?;
-        let server = self.server.write(server);
-        board.tell(Notice::Listening(port));
-        Ok(server.run(self.disk, board))
+        Ok((self.server.write(server), self.disk))
     }
 
     /// Who runs the device's errands, over links as [`serve`](Self::serve) has them, and the files
     /// that they are about.
+    #[inline(never)]
     pub fn into_runner(
         self,
         checksum: Checksum,

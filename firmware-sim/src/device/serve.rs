@@ -178,6 +178,8 @@ impl<'m, F: net::Frames, L: Links, const SESSIONS: usize> Server<'m, F, L, SESSI
     }
 
     /// Begins a session, or gives the visitor back where there is no place.
+    // A session is made on the stack, which is given back before it does anything.
+    #[inline(never)]
     fn begin(
         &mut self,
         visitor: Visitor<'m, F>,

@@ -40,6 +40,7 @@ mod upload;
 pub use handle::Handle;
 pub use nor::{Blocking, Flash};
 pub use record::NAME_LEN_MAX;
+#[cfg(feature = "board")]
 pub(crate) use store::wait;
 pub use store::{FileInfo, MountError, Store};
 

@@ -14,9 +14,14 @@ pub(super) struct Space {
 }
 
 impl Space {
-    /// `blocks` blocks, none of them taken; the first search begins at `next`.
-    pub(super) fn new(blocks: u16, next: u16) -> Self {
-        Self { taken: [0; BLOCKS_MAX / 32], blocks, free: blocks, next: next % blocks.max(1) }
+    /// `blocks` blocks, none of them taken.
+    pub(super) const fn new(blocks: u16) -> Self {
+        Self { taken: [0; BLOCKS_MAX / 32], blocks, free: blocks, next: 0 }
+    }
+
+    /// The first search begins somewhere that `seed` decides.
+    pub(super) fn begin_at(&mut self, seed: u32) {
+        self.next = (seed % u32::from(self.blocks.max(1))) as u16;
     }
 
     /// Blocks that there are.
@@ -175,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_file_gets_a_run_that_holds_it() {
-        let mut space = Space::new(100, 0);
+        let mut space = Space::new(100);
         assert!(space.take_all(&[extent(0, 3), extent(5, 10)]));
         let mut extents = Extents::new();
         assert_eq!(space.claim(&mut extents, 4), 4);
@@ -185,7 +190,8 @@ mod tests {
 
     #[test]
     fn the_search_goes_round() {
-        let mut space = Space::new(10, 8);
+        let mut space = Space::new(10);
+        space.begin_at(8);
         let mut extents = Extents::new();
         assert_eq!(space.claim(&mut extents, 2), 2);
         assert_eq!(extents.as_slice(), [extent(8, 2)]);
@@ -196,7 +202,7 @@ mod tests {
 
     #[test]
     fn files_that_grow_at_once_do_not_cut_each_other_up() {
-        let mut space = Space::new(1000, 0);
+        let mut space = Space::new(1000);
         let (mut one, mut other) = (Extents::new(), Extents::new());
         for _ in 0..EXTENTS_MAX {
             assert!(space.claim(&mut one, 16) > 0 && space.claim(&mut other, 16) > 0);
@@ -206,7 +212,7 @@ mod tests {
 
     #[test]
     fn what_is_not_needed_is_given_back() {
-        let mut space = Space::new(40, 0);
+        let mut space = Space::new(40);
         let mut extents =
             Extents::from_slice(&[extent(0, 4), extent(8, 4), extent(20, 4)]).unwrap();
         assert!(space.take_all(&extents));
@@ -220,7 +226,7 @@ mod tests {
 
     #[test]
     fn a_fragmented_flash_says_what_it_can_hold() {
-        let mut space = Space::new(200, 0);
+        let mut space = Space::new(200);
         for block in (0..200).step_by(2) {
             assert!(space.take(block));
         }
@@ -236,7 +242,7 @@ mod tests {
 
     #[test]
     fn blocks_that_are_not_there_or_taken_are_not_taken() {
-        let mut space = Space::new(40, 0);
+        let mut space = Space::new(40);
         assert!(!space.take_all(&[extent(39, 2)]));
         assert!(!space.take_all(&[extent(39, 1)]));
         assert!(!space.take_all(&[extent(u16::MAX, 1)]));

@@ -152,13 +152,33 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
     #[inline(never)]
     pub fn mount(mut flash: F) -> Result<Self, MountError> {
         let blocks = blocks_of(&mut flash)?;
-        let mut table = Table::new(Gate::open(flash)?).ok_or(MountError::Geometry)?;
-        let mut index = [None; FILES_MAX];
+        let table = Table::new(Gate::open(flash)?).ok_or(MountError::Geometry)?;
+        let mut store = Self {
+            table,
+            index: [None; FILES_MAX],
+            space: Space::new(blocks),
+            rests: Rests::default(),
+            generation: 0,
+            boots: 0,
+            open: [const { Open::Nothing }; HANDLES],
+            leftover: None,
+            pairing: None,
+        };
+        store.load()?;
+        Ok(store)
+    }
+
+    /// Reads the table.
+    // On the store where it is: a second one would not fit a small stack.
+    #[inline(never)]
+    fn load(&mut self) -> Result<(), MountError> {
         let mut volume = None;
-        let (mut rests, mut marks) = (Rests::default(), [None; RESTS_MAX]);
+        let mut marks = [None; RESTS_MAX];
+        let Self { table, index, rests, .. } = self;
         wait(|| {
-            (index, volume) = ([None; FILES_MAX], None);
-            (rests, marks) = (Rests::default(), [None; RESTS_MAX]);
+            index.fill(None);
+            *rests = Rests::default();
+            (volume, marks) = (None, [None; RESTS_MAX]);
             table.each(|slot, item| match item {
                 Item::Volume(found) => volume = Some(found),
                 Item::Record(record) => {
@@ -179,29 +199,19 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
         if volume.version != VERSION {
             return Err(MountError::Version(volume.version));
         }
-        let boots = volume.boots.wrapping_add(1);
-        let generations = index.iter().flatten().map(|known: &Known| known.generation);
-        let generation = generations.chain(rests.count(&marks)).max().unwrap_or(0);
-        let next = boots.wrapping_mul(0x9e37_79b9) % u32::from(blocks);
-        let mut store = Self {
-            table,
-            generation,
-            index,
-            rests,
-            space: Space::new(blocks, next as u16),
-            boots,
-            open: [const { Open::Nothing }; HANDLES],
-            leftover: None,
-            pairing: None,
-        };
-        store.finish_renames()?;
-        store.find_blocks()?;
-        store.find_rests()?;
-        if wait(|| store.table.set_volume(Volume { version: VERSION, boots })).is_err() {
+        self.boots = volume.boots.wrapping_add(1);
+        let generations = self.index.iter().flatten().map(|known: &Known| known.generation);
+        self.generation = generations.chain(self.rests.count(&marks)).max().unwrap_or(0);
+        self.space.begin_at(self.boots.wrapping_mul(0x9e37_79b9));
+        self.finish_renames()?;
+        self.find_blocks()?;
+        self.find_rests()?;
+        let volume = Volume { version: VERSION, boots: self.boots };
+        if wait(|| self.table.set_volume(volume)).is_err() {
             // A flash that takes no more, which every change will be told, may be read all the same.
-            wait(|| store.table.each(|_, _| {}))?;
+            wait(|| self.table.each(|_, _| {}))?;
         }
-        Ok(store)
+        Ok(())
     }
 
     /// The port of session or task `number`, below `HANDLES`.
