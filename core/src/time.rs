@@ -30,7 +30,9 @@ impl Instant {
     /// This instant, `d` later.
     #[must_use]
     pub const fn after(self, d: Duration) -> Self {
-        // A u128 of milliseconds that does not fit is further away than any deadline.
-        Self(self.0.saturating_add(d.as_millis() as u64))
+        // Without the 128 bits that `as_millis` takes. What does not fit is further away than any
+        // deadline.
+        let millis = d.as_secs().saturating_mul(1000).saturating_add(d.subsec_millis() as u64);
+        Self(self.0.saturating_add(millis))
     }
 }

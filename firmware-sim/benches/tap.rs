@@ -36,7 +36,7 @@ use kift_firmware_sim::board::factory;
 use kift_firmware_sim::board::netns::Namespace;
 use kift_firmware_sim::board::nor::{BLOCK_LEN, Nor, PAGE_LEN, Times};
 use kift_firmware_sim::board::tap::{Tap, wait};
-use kift_firmware_sim::device::seal::Keys;
+use kift_firmware_sim::device::seal::{AnyLinks, Keys};
 use kift_firmware_sim::device::{Memory, Notice, Platform};
 use kift_firmware_sim::disk::PeerRole;
 use kift_firmware_sim::flash::Store;
@@ -262,9 +262,7 @@ impl Place {
         let mut nor = Nor::blank(capacity as u32, times);
         factory::format(&mut nor, true)?;
         let memory =
-            Box::leak(
-                Box::new(Memory::<Wire, Store<Nor, 1>, Option<Keys>, 1, 2, 3, BUFFER>::new()),
-            );
+            Box::leak(Box::new(Memory::<Wire, Store<Nor, 1>, AnyLinks, 1, 2, 3, BUFFER>::new()));
         let device = memory.boot(
             self.wire.clone(),
             || Store::mount(nor),
@@ -272,7 +270,7 @@ impl Place {
             since(self.origin),
         )?;
         let board = Board { stack: device.stack, place: self, stop };
-        let mut links = None;
+        let mut links = AnyLinks::Plain(crc32c::crc32c);
         if let Some(host) = host {
             let kept = loop {
                 if let Poll::Ready(kept) = device.disk.keep_peer(host, PeerRole::Client) {
@@ -282,9 +280,9 @@ impl Place {
             kept.map_err(|code| anyhow!("{code}"))?;
             let keys = Keys::open(device.disk, None)?;
             tell.send(*keys.public())?;
-            links = Some(keys);
+            links = AnyLinks::Sealed(keys);
         }
-        device.serve(PORT, crc32c::crc32c, links, &board).map_err(|error| anyhow!("{error}"))?;
+        device.serve(PORT, links, &board).map_err(|error| anyhow!("{error}"))?;
         Ok(())
     }
 

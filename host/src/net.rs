@@ -46,7 +46,6 @@ pub fn session_config(side: Side, window: u32) -> Config {
         requests_max: 64,
         path_len_max: PATH_LEN_MAX as u16,
         name_len_max: NAME_LEN_MAX as u8,
-        checksum: crc32c::crc32c,
         timeouts: Timeouts { stall_len: STALL_LEN, ..Timeouts::DEFAULT },
     }
 }

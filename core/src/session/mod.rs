@@ -15,7 +15,6 @@ use core::time::Duration;
 pub use requester::{RequestError, Requester};
 pub use responder::Responder;
 
-use crate::secure::{Checksum, crc32c};
 use crate::storage::RequestId;
 use crate::time::Instant;
 #[cfg(feature = "host")]
@@ -256,8 +255,6 @@ pub struct Config {
     pub path_len_max: u16,
     /// Bytes of the longest component of a path, likewise, 1 to 255.
     pub name_len_max: u8,
-    /// Computes the CRC-32C of plain links.
-    pub checksum: Checksum,
     /// When to give up.
     pub timeouts: Timeouts,
 }
@@ -274,7 +271,6 @@ impl Config {
             requests_max: 8,
             path_len_max: PATH_LEN_MAX as u16,
             name_len_max: NAME_LEN_MAX as u8,
-            checksum: crc32c,
             timeouts: Timeouts::DEFAULT,
         }
     }

@@ -39,9 +39,12 @@ impl fmt::Debug for Digest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct TransferId(#[serde(deserialize_with = "bytes")] pub [u8; 16]);
 
-/// `N` bytes, as they are. What serde has for this is a step for each byte, and so takes several
-/// times the flash.
-pub(super) fn bytes<'de, D: Deserializer<'de>, const N: usize>(
+/// `N` bytes, as they are, for serde's `deserialize_with`. What serde itself has for this is a step
+/// for each byte, and so takes several times the flash.
+///
+/// # Errors
+/// There are fewer.
+pub fn bytes<'de, D: Deserializer<'de>, const N: usize>(
     deserializer: D,
 ) -> Result<[u8; N], D::Error> {
     struct Bytes<const N: usize>;

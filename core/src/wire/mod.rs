@@ -25,7 +25,7 @@ pub use frame::{
 pub use login::{PASSWORD_LEN_MAX, Password, USER_LEN_MAX, is_user_name};
 pub use message::{
     Answer, Ask, CONTROL_LEN_MAX, Close, Conflict, DecodeError, Digest, Entry, EntryKind, Hello,
-    Meta, Put, Request, Role, SIGNAL_LEN_MAX, Signal, Space, Timestamp, TransferId,
+    Meta, Put, Request, Role, SIGNAL_LEN_MAX, Signal, Space, Timestamp, TransferId, bytes,
 };
 pub use path::{NAME_LEN_MAX, PATH_LEN_MAX, Path, suffixed};
 #[cfg(feature = "host")]

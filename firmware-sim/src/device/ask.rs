@@ -196,7 +196,7 @@ impl<'m, L: Links> Runner<'m, L> {
     fn begin(&mut self) -> Result<(), NoEntropy> {
         // What is left of an earlier one would keep the frames.
         self.session = None;
-        let link = self.links.link(&self.config)?;
+        let link = self.links.link()?;
         self.session = self
             .frames
             .first()

@@ -3,7 +3,6 @@
 use core::fmt;
 use core::mem::MaybeUninit;
 
-use kift_core::Checksum;
 use kift_core::session::{Config, Side};
 use kift_core::time::Instant;
 use static_cell::{ConstStaticCell, StaticCell};
@@ -166,19 +165,12 @@ impl<
 }
 
 impl<F: net::Frames, D: Disk, L: Links, const SESSIONS: usize> Device<F, D, L, SESSIONS> {
-    /// Serves on `port`, over links that `links` protects, or `checksum` where they are plain, until
-    /// it is to stop.
+    /// Serves on `port`, over links that `links` protects, until it is to stop.
     ///
     /// # Errors
     /// [`net::Error`], where it cannot listen.
-    pub fn serve(
-        self,
-        port: u16,
-        checksum: Checksum,
-        links: L,
-        board: &impl Platform,
-    ) -> Result<Stats, net::Error> {
-        let (server, disk) = self.into_server(port, checksum, links)?;
+    pub fn serve(self, port: u16, links: L, board: &impl Platform) -> Result<Stats, net::Error> {
+        let (server, disk) = self.into_server(port, links)?;
         board.tell(Notice::Listening(port));
         Ok(server.run(disk, board))
     }
@@ -188,10 +180,9 @@ impl<F: net::Frames, D: Disk, L: Links, const SESSIONS: usize> Device<F, D, L, S
     fn into_server(
         self,
         port: u16,
-        checksum: Checksum,
         links: L,
     ) -> Result<(&'static mut Server<'static, F, L, SESSIONS>, &'static mut D), net::Error> {
-        let config = self.session_config(Side::Listener, checksum);
+        let config = self.session_config(Side::Listener);
         let server = Server::new(self.stack, self.frames, port, config, links)?;
         Ok((self.server.write(server), self.disk))
     }
@@ -199,19 +190,15 @@ impl<F: net::Frames, D: Disk, L: Links, const SESSIONS: usize> Device<F, D, L, S
     /// Who runs the device's errands, over links as [`serve`](Self::serve) has them, and the files
     /// that they are about.
     #[inline(never)]
-    pub fn into_runner(
-        self,
-        checksum: Checksum,
-        links: L,
-    ) -> (&'static mut Runner<'static, L>, &'static mut D) {
-        let config = self.session_config(Side::Dialler, checksum);
+    pub fn into_runner(self, links: L) -> (&'static mut Runner<'static, L>, &'static mut D) {
+        let config = self.session_config(Side::Dialler);
         (self.runner.write(Runner::new(self.frames, config, links)), self.disk)
     }
 
-    const fn session_config(&self, side: Side, checksum: Checksum) -> Config {
+    const fn session_config(&self, side: Side) -> Config {
         // The chunk that is being stored, and those that wait behind it in the connection's buffer.
         let window = (self.buffer / FRAME_LEN) as u64 + 1;
         let window = if window < 2 { 2 } else { window };
-        Config { name_len_max: D::NAME_LEN_MAX, checksum, ..Config::small(side, window) }
+        Config { name_len_max: D::NAME_LEN_MAX, ..Config::small(side, window) }
     }
 }

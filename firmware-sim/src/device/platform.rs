@@ -51,11 +51,30 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listening(port) => write!(f, "listening on port {port}"),
-            Self::Connected(peer) => write!(f, "{peer} connected"),
-            Self::Ended(peer, Ok(())) => write!(f, "{peer} session ended"),
-            Self::Ended(peer, Err(error)) => write!(f, "{peer} session ended: {error}"),
-            Self::Paired(peer) => write!(f, "{peer} paired: the device knows its key now"),
-            Self::Refused(peer) => write!(f, "{peer} refused: too many sessions"),
+            Self::Connected(peer) => write!(f, "{} connected", Shown(peer)),
+            Self::Ended(peer, Ok(())) => write!(f, "{} session ended", Shown(peer)),
+            Self::Ended(peer, Err(error)) => {
+                write!(f, "{} session ended: {error}", Shown(peer))
+            }
+            Self::Paired(peer) => {
+                write!(f, "{} paired: the device knows its key now", Shown(peer))
+            }
+            Self::Refused(peer) => write!(f, "{} refused: too many sessions", Shown(peer)),
+        }
+    }
+}
+
+/// An address, as texts have it. Where there is no IPv6, nor is there what it takes to show one.
+struct Shown<'a>(&'a SocketAddr);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            SocketAddr::V4(address) => write!(f, "{address}"),
+            #[cfg(feature = "ipv6")]
+            SocketAddr::V6(address) => write!(f, "{address}"),
+            #[cfg(not(feature = "ipv6"))]
+            SocketAddr::V6(_) => Ok(()),
         }
     }
 }

@@ -3,8 +3,8 @@
 use core::fmt;
 use core::task::Poll;
 
+use kift_core::Checksum;
 use kift_core::secure::{NoEntropy, Noise, Plain, PublicKey, SecretKey, Security, Token};
-use kift_core::session::Config;
 use kift_core::storage::Outcome;
 
 use super::random::Random;
@@ -15,11 +15,11 @@ pub trait Links {
     /// The protection of one link.
     type Link: Security;
 
-    /// Protects one more link, of a session with `config`.
+    /// Protects one more link.
     ///
     /// # Errors
     /// [`NoEntropy`].
-    fn link(&mut self, config: &Config) -> Result<Self::Link, NoEntropy>;
+    fn link(&mut self) -> Result<Self::Link, NoEntropy>;
 
     /// Whether the next link is for pairing, or may be.
     fn is_pairing(&self) -> bool {
@@ -30,15 +30,16 @@ pub trait Links {
     fn end_pairing(&mut self) {}
 }
 
-/// Plain links, for closed networks: a device that has nothing else has no cipher in its image.
+/// Plain links, for closed networks, and what computes their checksums: a device that has nothing
+/// else has no cipher in its image.
 #[derive(Debug, Clone, Copy)]
-pub struct PlainLinks;
+pub struct PlainLinks(pub Checksum);
 
 impl Links for PlainLinks {
     type Link = Plain;
 
-    fn link(&mut self, config: &Config) -> Result<Plain, NoEntropy> {
-        Ok(Plain::new(config.checksum))
+    fn link(&mut self) -> Result<Plain, NoEntropy> {
+        Ok(Plain::new(self.0))
     }
 }
 
@@ -132,7 +133,7 @@ fn wait<T>(mut operation: impl FnMut() -> Outcome<T>) -> Result<T, NoKeys> {
 impl Links for Keys {
     type Link = Noise;
 
-    fn link(&mut self, _: &Config) -> Result<Noise, NoEntropy> {
+    fn link(&mut self) -> Result<Noise, NoEntropy> {
         Noise::new(self.identity.clone(), self.token.clone(), &mut self.random)
     }
 
@@ -145,23 +146,32 @@ impl Links for Keys {
     }
 }
 
-/// Links that are sealed where there are keys, and plain where there are none: for a device that is
-/// told at its start.
-impl Links for Option<Keys> {
+/// Links for a device that is told at its start how they are protected.
+#[derive(Debug)]
+pub enum AnyLinks {
+    /// By its keys.
+    Sealed(Keys),
+    /// By checksums alone, which this computes.
+    Plain(Checksum),
+}
+
+impl Links for AnyLinks {
     type Link = Noise;
 
-    fn link(&mut self, config: &Config) -> Result<Noise, NoEntropy> {
+    fn link(&mut self) -> Result<Noise, NoEntropy> {
         match self {
-            Some(keys) => keys.link(config),
-            None => Ok(Noise::plain(config.checksum)),
+            Self::Sealed(keys) => keys.link(),
+            Self::Plain(checksum) => Ok(Noise::plain(*checksum)),
         }
     }
 
     fn is_pairing(&self) -> bool {
-        self.as_ref().is_some_and(Keys::is_pairing)
+        matches!(self, Self::Sealed(keys) if keys.is_pairing())
     }
 
     fn end_pairing(&mut self) {
-        self.iter_mut().for_each(Keys::end_pairing);
+        if let Self::Sealed(keys) = self {
+            keys.end_pairing();
+        }
     }
 }

@@ -188,7 +188,7 @@ impl<'m, F: net::Frames, L: Links, const SESSIONS: usize> Server<'m, F, L, SESSI
         let free = self.sessions.iter_mut().zip(self.frames).find(|(place, _)| place.is_none());
         let begun = free.and_then(|(place, frames)| {
             let (rx, tx) = frames.lend()?;
-            let link = self.links.link(&self.config).ok()?;
+            let link = self.links.link().ok()?;
             Some((place, Responder::with_security(rx, tx, &self.config, link).ok()?))
         });
         let Some((place, responder)) = begun else { return Err(visitor) };

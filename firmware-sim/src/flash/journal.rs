@@ -17,8 +17,8 @@
 //! Without this, 559 of 6,000 cuts within erases of pages (the block then in a random state between
 //! old and erased) ended in a flash that would not mount; with it none.
 
+use crc::{CRC_32_ISCSI, Crc, NoTable};
 use embedded_storage::nor_flash::NorFlash;
-use kift_core::crc32c;
 
 use super::{JOURNAL_BLOCKS, TABLE_BLOCKS};
 
@@ -29,6 +29,9 @@ const MARK: [u8; ENTRY_LEN] = *b"KIFTNOR1";
 
 /// Announced by a format, in the place of a page.
 const FORMAT: u16 = 0x464b;
+
+/// Without a table: it is about a few bytes.
+static CRC: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISCSI);
 
 /// What was under way when the power went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +159,7 @@ fn encode(what: Unfinished) -> [u8; ENTRY_LEN] {
         Unfinished::Format => FORMAT,
     };
     let ([a, b], [c, d]) = (page.to_le_bytes(), (!page).to_le_bytes());
-    let [e, f, g, h] = crc32c(&[a, b, c, d]).to_le_bytes();
+    let [e, f, g, h] = CRC.checksum(&[a, b, c, d]).to_le_bytes();
     [a, b, c, d, e, f, g, h]
 }
 

@@ -13,7 +13,7 @@ use kift_core::secure::{Peer, PublicKey, Token};
 use kift_core::storage::Outcome;
 use kift_core::wire::Code;
 
-use super::record::{Peer as Record, TokenDigest};
+use super::record::{Known, Peer as Record, TokenDigest};
 use super::store::Store;
 use super::table::{IDENTITY, SEED};
 use super::{Flash, PEERS_MAX};
@@ -59,7 +59,7 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
     pub fn peer(&mut self, place: usize) -> Outcome<Option<(PublicKey, PeerRole)>> {
         let record = ready!(self.table.peer(place))?;
         let known = record.and_then(|record| record.known);
-        Poll::Ready(Ok(known.map(|(key, role)| (PublicKey(key), role))))
+        Poll::Ready(Ok(known.map(|Known { key, role }| (PublicKey(key), role))))
     }
 
     /// Whether the device knows `key` as `role`.
@@ -92,7 +92,7 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
     pub fn forget_peer(&mut self, key: &PublicKey) -> Outcome<bool> {
         for place in 0..PEERS_MAX {
             if let Some(record) = ready!(self.table.peer(place))?
-                && record.known.is_some_and(|(known, _)| known == key.0)
+                && record.known.is_some_and(|known| known.key == key.0)
             {
                 let forgotten = Record { known: None, ..record };
                 return self.table.set_peer(place, forgotten).map_ok(|()| true);
@@ -150,8 +150,8 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
         let (mut blank, mut left) = (None, None);
         for place in 0..PEERS_MAX {
             match ready!(self.table.peer(place))? {
-                Some(Record { known: Some((known, before)), token: used }) if known == key.0 => {
-                    let known = Some((known, before.and(role)));
+                Some(Record { known: Some(before), token: used }) if before.key == key.0 => {
+                    let known = Some(Known { role: before.role.and(role), ..before });
                     return self.table.set_peer(place, Record { known, token: token.or(used) });
                 }
                 Some(Record { known: None, .. }) => left = left.or(Some(place)),
@@ -160,7 +160,10 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
             }
         }
         match blank.or(left) {
-            Some(place) => self.table.set_peer(place, Record { known: Some((key.0, role)), token }),
+            Some(place) => {
+                let known = Some(Known { key: key.0, role });
+                self.table.set_peer(place, Record { known, token })
+            }
             None => Poll::Ready(Err(Code::TooMany)),
         }
     }
@@ -171,5 +174,5 @@ fn digest(token: &Token) -> TokenDigest {
     hasher.update(&token.0);
     let mut digest = [0; 16];
     digest.iter_mut().zip(hasher.finalize().as_bytes()).for_each(|(to, from)| *to = *from);
-    digest
+    TokenDigest(digest)
 }

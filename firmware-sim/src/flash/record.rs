@@ -4,7 +4,7 @@ use core::fmt;
 
 use heapless::Vec;
 use kift_core::wire::EntryKind;
-use kift_core::wire::{Digest, Meta, Timestamp, TransferId};
+use kift_core::wire::{Digest, Meta, Timestamp, TransferId, bytes};
 use sequential_storage::map::{SerializationError, Value};
 use serde::{Deserialize, Serialize};
 
@@ -56,7 +56,7 @@ pub(super) enum Item<'a> {
 
 /// What nobody else is to know.
 #[derive(Clone, Copy, Serialize, Deserialize)]
-pub(super) struct Secret(pub [u8; 32]);
+pub(super) struct Secret(#[serde(deserialize_with = "bytes")] pub [u8; 32]);
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,17 +68,27 @@ impl fmt::Debug for Secret {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Peer {
     /// None for one that was forgotten. Its token stays used.
-    pub known: Option<([u8; 32], PeerRole)>,
+    pub known: Option<Known>,
     pub token: Option<TokenDigest>,
 }
 
+/// Who a peer is, and as what it is known.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Known {
+    #[serde(deserialize_with = "bytes")]
+    pub key: [u8; 32],
+    pub role: PeerRole,
+}
+
 /// By which a token that was used is known again.
-pub(super) type TokenDigest = [u8; 16];
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct TokenDigest(#[serde(deserialize_with = "bytes")] pub [u8; 16]);
 
 /// What the device is about to send, or was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Errand {
     /// Tells it from others.
+    #[serde(deserialize_with = "bytes")]
     pub of: [u8; 16],
     /// By which the server knows it again.
     pub transfer: TransferId,

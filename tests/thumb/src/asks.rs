@@ -3,7 +3,6 @@
 use core::hint::black_box;
 use core::net::SocketAddr;
 
-use kift_core::crc32c;
 use kift_core::time::Instant;
 use kift_core::wire::TransferId;
 use kift_firmware_sim::device::ask::Errand;
@@ -25,7 +24,7 @@ pub fn run() {
     let Some(links) = crate::links(device.disk) else { return };
     let board = Board { stack: device.stack };
     let stack = device.stack;
-    let (runner, disk) = device.into_runner(crc32c, links);
+    let (runner, disk) = device.into_runner(links);
     let (local, remote) = (bare::any_text(), bare::any_text());
     let server = black_box(SocketAddr::from(([192, 168, 69, 1], 5438)));
     for errand in [Errand::Push { local, remote }, Errand::Fetch { remote, local }] {

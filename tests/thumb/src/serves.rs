@@ -2,7 +2,6 @@
 
 use core::hint::black_box;
 
-use kift_core::crc32c;
 use kift_core::time::Instant;
 use kift_firmware_sim::flash::Store;
 
@@ -23,5 +22,5 @@ pub fn run() {
     let board = Board { stack: device.stack };
     // So that `bare` is used as it is in other images.
     let _ = black_box(bare::any_text());
-    let _ = black_box(device.serve(5438, crc32c, links, &board));
+    let _ = black_box(device.serve(5438, links, &board));
 }

@@ -8,7 +8,7 @@ use super::link::{
     room_for_requests,
 };
 use super::{Action, BuffersTooSmall, Config, Error, Event, Failure, Perform, Session};
-use crate::secure::{Plain, Security};
+use crate::secure::{Plain, Security, crc32c};
 use crate::storage::{Files, RequestId};
 use crate::time::Instant;
 use crate::transfer::{Hasher, Receiver, Sender};
@@ -237,12 +237,13 @@ pub struct Requester<B, const N: usize, S = Plain> {
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
-    /// A session over the buffers `rx` and `tx`, on a plain link.
+    /// A session over the buffers `rx` and `tx`, on a plain link whose checksums are computed by
+    /// [`crc32c`].
     ///
     /// # Errors
     /// [`BuffersTooSmall`].
     pub fn new(rx: B, tx: B, config: &Config) -> Result<Self, BuffersTooSmall> {
-        Self::with_security(rx, tx, config, Plain::new(config.checksum))
+        Self::with_security(rx, tx, config, Plain::new(crc32c))
     }
 }
 

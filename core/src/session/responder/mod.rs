@@ -9,7 +9,7 @@ mod work;
 
 use super::link::{Link, Waiting};
 use super::{Action, BuffersTooSmall, Config, Error, Event, Perform, Session};
-use crate::secure::{Plain, Security};
+use crate::secure::{Plain, Security, crc32c};
 use crate::storage::{RequestId, Store};
 use crate::time::Instant;
 use crate::transfer::{Hasher, Receiver, Sender};
@@ -122,12 +122,13 @@ pub struct Responder<B, S = Plain> {
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>> Responder<B> {
-    /// A session over the buffers `rx` and `tx`, on a plain link.
+    /// A session over the buffers `rx` and `tx`, on a plain link whose checksums are computed by
+    /// [`crc32c`].
     ///
     /// # Errors
     /// [`BuffersTooSmall`].
     pub fn new(rx: B, tx: B, config: &Config) -> Result<Self, BuffersTooSmall> {
-        Self::with_security(rx, tx, config, Plain::new(config.checksum))
+        Self::with_security(rx, tx, config, Plain::new(crc32c))
     }
 }
 

@@ -5,14 +5,13 @@ use core::net::SocketAddrV4;
 use core::task::Poll;
 use core::time::Duration;
 
-use kift_core::crc32c;
 use kift_core::secure::PublicKey;
 use kift_core::storage::Outcome;
 use kift_core::time::Instant;
 use kift_core::wire::{Code, TransferId};
 use kift_firmware_sim::device::ask::{Done, Errand, Trouble};
 use kift_firmware_sim::device::seal::{Keys, NoKeys};
-use kift_firmware_sim::device::{self, BootError, Notice, Platform, log};
+use kift_firmware_sim::device::{self, BootError, Notice, Platform};
 use kift_firmware_sim::disk::Disk;
 use kift_firmware_sim::net::{self, Address, Stack};
 use semihosting::experimental::env;
@@ -35,9 +34,6 @@ type Device<M> = device::Device<<M as Machine>::Frames, <M as Machine>::Disk, Ke
 /// The port that a device serves on.
 const PORT: u16 = 5438;
 
-/// The name of the file that the device writes itself.
-const LOG: &str = "device.log";
-
 /// Bytes of the words that a device may be told.
 const WORDS_LEN_MAX: usize = 512;
 
@@ -55,7 +51,6 @@ enum Failure<'a, M: Machine> {
     Words,
     Mission(Mistake<'a>),
     Boot(BootError<M::DiskError>),
-    Log(Code),
     Keys(NoKeys),
     Listen(net::Error),
     Errand(Trouble<net::Error>),
@@ -70,7 +65,6 @@ impl<M: Machine> fmt::Display for Failure<'_, M> {
                 write!(f, "{error}: seed=SEED has it formatted")
             }
             Self::Boot(error) => write!(f, "{error}"),
-            Self::Log(code) => write!(f, "cannot write the log: {code}"),
             Self::Keys(error) => write!(f, "{error}"),
             Self::Listen(error) => write!(f, "cannot listen: {error}"),
             Self::Errand(trouble) => write!(f, "{trouble}"),
@@ -112,10 +106,8 @@ fn live<'a, M: Machine>(
 ) -> Result<(), Failure<'a, M>> {
     let mission = Mission::parse(words).map_err(Failure::Mission)?;
     let mut console = Console(machine);
-    let address = Address::Static {
-        v4: Some(mission.address),
-        gateway: mission.gateway.map(Into::into),
-    };
+    let address =
+        Address::Static { v4: Some(mission.address), gateway: mission.gateway.map(Into::into) };
     let network = net::Config { mac: mission.mac, address, seed: 0 };
     let boot = || {
         let frames = machine.frames(mission.mac);
@@ -138,9 +130,6 @@ fn live<'a, M: Machine>(
         let _ = wait(|| device.disk.set_seed(&seed));
     }
     let boots = device.disk.boots();
-    if let Some(size) = mission.log {
-        log::keep(&mut device.disk.handle(0), LOG, size, &board).map_err(Failure::Log)?;
-    }
     let keys = Keys::open(device.disk, mission.token).map_err(Failure::Keys)?;
     console.line(format_args!("device: boot {boots}, key {}", keys.public()));
     let result = match mission.task {
@@ -163,7 +152,7 @@ fn serve<'a, M: Machine>(
     keys: Keys,
     board: &Board<'_, M>,
 ) -> Result<(), Failure<'a, M>> {
-    device.serve(PORT, crc32c, keys, board).map(drop).map_err(Failure::Listen)
+    device.serve(PORT, keys, board).map(drop).map_err(Failure::Listen)
 }
 
 #[inline(never)]
@@ -175,7 +164,7 @@ fn ask<'a, M: Machine>(
     errand: &Errand<'_>,
 ) -> Result<(), Failure<'a, M>> {
     let transfer = transfer_id(keys.public(), device.disk.boots());
-    let (runner, disk) = device.into_runner(crc32c, keys);
+    let (runner, disk) = device.into_runner(keys);
     let until = board.now().after(PERSEVERANCE);
     let mut console = Console(board.machine);
     loop {
@@ -184,9 +173,7 @@ fn ask<'a, M: Machine>(
                 tell_done(&mut console, errand, &done);
                 return Ok(());
             }
-            Err(trouble)
-                if trouble.is_passing() && board.now() < until && !board.is_stopping() =>
-            {
+            Err(trouble) if trouble.is_passing() && board.now() < until && !board.is_stopping() => {
                 console.line(format_args!("device: {trouble}; trying again"));
                 board.rest(BACK_OFF);
             }

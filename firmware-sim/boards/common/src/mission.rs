@@ -8,7 +8,6 @@
 //! ip=ADDRESS/PREFIX gateway=ADDRESS mac=12 HEXADECIMAL DIGITS
 //! seed=64 HEXADECIMAL DIGITS         for a disk that is blank: it is formatted, and keeps this
 //! pair=TOKEN                         become known to a peer that has it too
-//! log=BYTES                          write a log of this size at the boot: device.log
 //! ```
 
 use core::fmt;
@@ -26,8 +25,6 @@ pub(crate) struct Mission<'a> {
     pub(crate) mac: [u8; 6],
     pub(crate) seed: Option<[u8; 32]>,
     pub(crate) token: Option<Token>,
-    /// Bytes of the log.
-    pub(crate) log: Option<u64>,
 }
 
 /// What the device is to do.
@@ -67,7 +64,6 @@ impl<'a> Mission<'a> {
             mac: *b"\x02kift\x02",
             seed: None,
             token: None,
-            log: None,
         };
         let mut task = [""; 3];
         let mut place = task.iter_mut();
@@ -105,7 +101,6 @@ impl<'a> Mission<'a> {
             "mac" => self.mac = bytes(value)?,
             "seed" => self.seed = Some(bytes(value)?),
             "pair" => self.token = Some(value.parse().ok()?),
-            "log" => self.log = Some(value.parse().ok()?),
             _ => return None,
         }
         Some(())

@@ -207,6 +207,12 @@ pub(crate) fn wake_by(number: u16) {
     unsafe { cortex_m::peripheral::NVIC::unmask(Line(number)) };
 }
 
+/// The vectors of interrupts. None is taken, so there need not be one for each.
+// SAFETY: it is the name and the place that the runtime asks for.
+#[unsafe(link_section = ".vector_table.interrupts")]
+#[unsafe(no_mangle)]
+static __INTERRUPTS: [usize; 1] = [0];
+
 #[exception]
 unsafe fn HardFault(_: &ExceptionFrame) -> ! {
     crate::uart::print("device: fault\n");

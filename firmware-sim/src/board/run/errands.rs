@@ -9,7 +9,7 @@ use super::here::Board;
 use super::life::{Failure, Kind, Rounds};
 use super::plug::Plug;
 use crate::device::ask::Errand;
-use crate::device::seal::Keys;
+use crate::device::seal::AnyLinks;
 use crate::device::{Device, Platform as _};
 use crate::flash::Store;
 
@@ -23,10 +23,10 @@ const PERSEVERANCE: Duration = Duration::from_secs(60);
 
 /// Does the errand as often as it is to be done; the first that fails is the last.
 pub(super) fn run_errands<const SESSIONS: usize>(
-    device: Device<Plug, Store<Chip, SESSIONS>, Option<Keys>, SESSIONS>,
+    device: Device<Plug, Store<Chip, SESSIONS>, AnyLinks, SESSIONS>,
     rounds: &Rounds,
     board: &Board<'_>,
-    links: Option<Keys>,
+    links: AnyLinks,
 ) -> Result<(), Failure> {
     let Rounds { kind, local, remote, address, every, times } = rounds;
     let errand = match kind {
@@ -34,7 +34,7 @@ pub(super) fn run_errands<const SESSIONS: usize>(
         Kind::Fetch => Errand::Fetch { remote, local },
     };
     let screen = board.world().screen;
-    let (runner, disk) = device.into_runner(crc32c::crc32c, links);
+    let (runner, disk) = device.into_runner(links);
     let boots = disk.boots();
     for round in 1..=*times {
         let begun = board.now();

@@ -21,7 +21,7 @@ use crate::board::factory;
 use crate::board::heap;
 use crate::board::report::Screen;
 use crate::device::ask::Trouble;
-use crate::device::seal::{Keys, Links as _, NoKeys};
+use crate::device::seal::{AnyLinks, Keys, Links as _, NoKeys};
 use crate::device::serve::Stats;
 use crate::device::{BootError, Device, Memory, Platform as _, log};
 use crate::flash::{MountError, Store};
@@ -154,7 +154,7 @@ pub(super) fn live<
     memory: &'static Memory<
         Plug,
         Store<Chip, SESSIONS>,
-        Option<Keys>,
+        AnyLinks,
         SESSIONS,
         SOCKETS,
         SLOTS,
@@ -194,7 +194,7 @@ pub(super) fn live<
 
 /// What the device does once it has booted. From here on it may not allocate.
 fn work<const SESSIONS: usize>(
-    device: Device<Plug, Store<Chip, SESSIONS>, Option<Keys>, SESSIONS>,
+    device: Device<Plug, Store<Chip, SESSIONS>, AnyLinks, SESSIONS>,
     board: &Board<'_>,
 ) -> Result<Option<Stats>, Failure> {
     let world = board.world();
@@ -202,7 +202,7 @@ fn work<const SESSIONS: usize>(
         log::keep(&mut device.disk.handle(0), name, *size, board).map_err(Failure::Log)?;
     }
     let links = match &world.seal {
-        Seal::Plain => None,
+        Seal::Plain => AnyLinks::Plain(crc32c::crc32c),
         Seal::Sealed(token) => {
             let keys = Keys::open(device.disk, token.clone()).map_err(Failure::Keys)?;
             let public = keys.public();
@@ -212,14 +212,12 @@ fn work<const SESSIONS: usize>(
                     .screen
                     .line(format_args!("device: the token was used, and is not taken again"));
             }
-            Some(keys)
+            AnyLinks::Sealed(keys)
         }
     };
     world.chip.arm();
     let result = match &world.task {
-        Task::Serve(port) => {
-            device.serve(*port, crc32c::crc32c, links, board).map(Some).map_err(Failure::Listen)
-        }
+        Task::Serve(port) => device.serve(*port, links, board).map(Some).map_err(Failure::Listen),
         Task::Errand(rounds) => run_errands(device, rounds, board, links).map(|()| None),
     };
     let until = board.now().after(FAREWELL);

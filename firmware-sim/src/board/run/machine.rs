@@ -9,14 +9,14 @@ use super::chip::Chip;
 use super::life::{self, Account, World};
 use super::plug::Plug;
 use crate::device;
-use crate::device::seal::Keys;
+use crate::device::seal::AnyLinks;
 use crate::flash::Store;
 
 /// How often a device may boot in one run: once more where the power was cut.
 pub(super) const LIVES: usize = 2;
 
 type Memory<const SESSIONS: usize, const SOCKETS: usize, const SLOTS: usize, const BUFFER: usize> =
-    device::Memory<Plug, Store<Chip, SESSIONS>, Option<Keys>, SESSIONS, SOCKETS, SLOTS, BUFFER>;
+    device::Memory<Plug, Store<Chip, SESSIONS>, AnyLinks, SESSIONS, SOCKETS, SLOTS, BUFFER>;
 
 /// A device.
 #[derive(Debug, Clone, Copy)]
