@@ -39,6 +39,7 @@ impl Sender {
 
     /// Bytes of the next frame: bounded by the batch, the credit and what is left. Where no chunk
     /// number is left it is one byte, to find the end of the source.
+    #[inline(never)]
     pub(crate) fn next_len(&self, batch: u8, credit: u64) -> usize {
         let most = usize::from(batch).min(usize::try_from(credit).unwrap_or(usize::MAX));
         let left = match self.size {

@@ -197,11 +197,11 @@ impl<'m, L: Links> Runner<'m, L> {
         // What is left of an earlier one would keep the frames.
         self.session = None;
         let link = self.links.link()?;
-        self.session = self
-            .frames
-            .first()
-            .and_then(Frames::lend)
-            .and_then(|(rx, tx)| Session::<L>::with_security(rx, tx, &self.config, link).ok());
+        if let Some((rx, tx)) = self.frames.first().and_then(Frames::lend)
+            && let Ok(session) = Session::<L>::with_security(rx, tx, &self.config, link)
+        {
+            self.session = Some(session);
+        }
         Ok(())
     }
 

@@ -117,13 +117,14 @@ impl Rests {
         }
     }
 
-    pub(super) fn all(self) -> impl Iterator<Item = (usize, Known)> {
-        self.0.into_iter().enumerate().filter_map(|(place, known)| Some((place, known?)))
+    fn all(&self) -> impl Iterator<Item = (usize, &Known)> {
+        self.0.iter().enumerate().filter_map(|(place, known)| Some((place, known.as_ref()?)))
     }
 
     /// The one that waits for this upload.
     pub(super) fn of(&self, of: &Origin) -> Option<(usize, Known)> {
-        self.all().find(|(_, known)| known.of == *of && known.state == State::Idle)
+        let mut all = self.all().map(|(place, known)| (place, *known));
+        all.find(|(_, known)| known.of == *of && known.state == State::Idle)
     }
 
     /// A place without a rest.
@@ -147,7 +148,8 @@ impl Rests {
 impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
     /// At the mount: takes the blocks of the rests. One whose blocks are a file's became that file.
     pub(super) fn find_rests(&mut self) -> Result<(), MountError> {
-        for (place, known) in self.rests.all() {
+        for place in 0..RESTS_MAX {
+            let Some(known) = self.rests.get(place) else { continue };
             let rest = wait(|| self.table.rest(place))?;
             let is_free = rest
                 .is_some_and(|rest| self.space.take_if_free(&head(&rest.extents, known.blocks)));
@@ -270,8 +272,9 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
 
     /// Removes the rests that nobody goes on with.
     pub(super) fn clear_rests(&mut self) -> Outcome<()> {
-        for (place, known) in self.rests.all() {
-            if matches!(known.state, State::Doomed | State::Stored) {
+        for place in 0..RESTS_MAX {
+            let state = self.rests.get(place).map(|known| known.state);
+            if let Some(State::Doomed | State::Stored) = state {
                 ready!(self.remove_rest(place))?;
             }
         }

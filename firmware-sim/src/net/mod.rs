@@ -3,7 +3,7 @@
 //! | module | is |
 //! | --- | --- |
 //! | `phy` | Ethernet frames between smoltcp and a board: [`Frames`] |
-//! | `flows` | counts what TCP had to send twice |
+//! | `flows` | counts what TCP had to send twice (feature `retransmits`) |
 //! | `sockets` | who uses which of the sockets |
 //! | `stack` | [`Stack`]: addresses, DHCP, time |
 //! | `nal` | dialling and accepting: `embedded_nal::{TcpClientStack, TcpFullStack}` |
@@ -13,6 +13,7 @@
 //! [`Stack::poll`] moves it between the buffers and the wire: a task is a loop of both, and sleeps
 //! only when neither had anything to do.
 
+#[cfg(feature = "retransmits")]
 mod flows;
 mod nal;
 mod phy;

@@ -3,6 +3,7 @@
 use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
 use smoltcp::time::Instant;
 
+#[cfg(feature = "retransmits")]
 use super::flows::Flows;
 
 /// The longest Ethernet frame, without its check sequence.
@@ -42,6 +43,7 @@ pub struct Counters {
     /// Frames that were to be sent, and were dropped.
     pub dropped: u64,
     /// TCP segments that were sent again.
+    #[cfg(feature = "retransmits")]
     pub retransmits: u64,
 }
 
@@ -73,6 +75,7 @@ struct Tx<'m, F> {
     frames: F,
     buf: &'m mut [u8],
     counters: Counters,
+    #[cfg(feature = "retransmits")]
     flows: Flows,
 }
 
@@ -83,6 +86,7 @@ impl<'m, F: Frames> Phy<'m, F> {
             frames,
             buf: &mut memory.tx,
             counters: Counters::default(),
+            #[cfg(feature = "retransmits")]
             flows: Flows::default(),
         };
         let segment = (buffer / SEGMENTS).max(SEGMENT_MIN).min(buffer / 2);
@@ -144,10 +148,17 @@ pub(super) struct TxToken<'a, 'm, F>(&'a mut Tx<'m, F>);
 
 impl<F: Frames> phy::TxToken for TxToken<'_, '_, F> {
     fn consume<R, C: FnOnce(&mut [u8]) -> R>(self, len: usize, make_frame: C) -> R {
-        let Tx { frames, buf, counters, flows } = self.0;
+        let Tx {
+            frames,
+            buf,
+            counters,
+            #[cfg(feature = "retransmits")]
+            flows,
+        } = self.0;
         // smoltcp keeps to the capabilities, so it never asks for more than there is.
         let frame = buf.get_mut(..len).unwrap_or_default();
         let result = make_frame(frame);
+        #[cfg(feature = "retransmits")]
         if flows.is_repeat(frame) {
             counters.retransmits = counters.retransmits.saturating_add(1);
         }

@@ -252,7 +252,11 @@ fn at(now: Instant) -> smoltcp::time::Instant {
 
 fn set_addresses(interface: &mut Interface, cidrs: impl Iterator<Item = IpCidr>) {
     interface.update_ip_addrs(|addresses| {
-        *addresses = cidrs.filter(|cidr| cidr.address().is_unicast()).collect();
+        addresses.clear();
+        for cidr in cidrs.filter(|cidr| cidr.address().is_unicast()) {
+            // There is room for one of each kind.
+            let _ = addresses.push(cidr);
+        }
     });
 }
 

@@ -31,6 +31,9 @@ pub type Memory<M> =
 /// That device, once it has booted.
 type Device<M> = device::Device<<M as Machine>::Frames, <M as Machine>::Disk, Keys, 1>;
 
+/// The address of the device's Ethernet interface: one that is locally administered.
+const MAC: [u8; 6] = *b"\x02kift\x02";
+
 /// The port that a device serves on.
 const PORT: u16 = 5438;
 
@@ -48,7 +51,6 @@ const FAREWELL: Duration = Duration::from_millis(200);
 
 /// Why a device did not do what it was to do.
 enum Failure<'a, M: Machine> {
-    Words,
     Mission(Mistake<'a>),
     Boot(BootError<M::DiskError>),
     Keys(NoKeys),
@@ -59,7 +61,6 @@ enum Failure<'a, M: Machine> {
 impl<M: Machine> fmt::Display for Failure<'_, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Words => write!(f, "no words, or more than {WORDS_LEN_MAX} bytes of them"),
             Self::Mission(mistake) => write!(f, "{mistake}"),
             Self::Boot(error @ BootError::Disk(disk)) if M::is_blank(disk) => {
                 write!(f, "{error}: seed=SEED has it formatted")
@@ -76,26 +77,21 @@ impl<M: Machine> fmt::Display for Failure<'_, M> {
 /// ends with an exit code.
 pub fn run<M: Machine>(machine: &M, memory: &'static Memory<M>) -> ! {
     let mut console = Console(machine);
-    let code = match env::args::<WORDS_LEN_MAX>() {
-        Ok(words) => {
-            // The first is the image's name.
-            let words = (&words).into_iter().skip(1).filter_map(Result::ok);
-            match live(machine, memory, words) {
-                Ok(()) => 0,
-                Err(failure) => {
-                    console.line(format_args!("device: {failure}"));
-                    1
-                }
-            }
-        }
-        Err(_) => {
-            console.line(format_args!("device: {}", Failure::<M>::Words));
-            1
-        }
+    let words = env::args::<WORDS_LEN_MAX>();
+    let result = match &words {
+        // The first is the image's name.
+        Ok(words) => live(machine, memory, words.skip(1).filter_map(Result::ok)),
+        Err(_) => Err(Failure::Mission(Mistake::NoTask)),
     };
-    let (size, used) = memory::stack();
-    console.line(format_args!("device: stack {used} bytes at most, of {size}"));
-    exit(code)
+    if let Err(failure) = &result {
+        console.line(format_args!("device: {failure}"));
+    }
+    console.line(format_args!(
+        "device: stack {} bytes at most, of {}",
+        memory::stack_used(),
+        memory::stack_len()
+    ));
+    exit(result.is_err().into())
 }
 
 #[inline(never)]
@@ -108,9 +104,9 @@ fn live<'a, M: Machine>(
     let mut console = Console(machine);
     let address =
         Address::Static { v4: Some(mission.address), gateway: mission.gateway.map(Into::into) };
-    let network = net::Config { mac: mission.mac, address, seed: 0 };
+    let network = net::Config { mac: MAC, address, seed: 0 };
     let boot = || {
-        let frames = machine.frames(mission.mac);
+        let frames = machine.frames(MAC);
         memory.boot(frames, || machine.mount(), &network, machine.now())
     };
     let device = match boot() {
@@ -131,7 +127,12 @@ fn live<'a, M: Machine>(
     }
     let boots = device.disk.boots();
     let keys = Keys::open(device.disk, mission.token).map_err(Failure::Keys)?;
-    console.line(format_args!("device: boot {boots}, key {}", keys.public()));
+    console.line(format_args!(
+        "device: boot {boots}, stack {}, key {}",
+        memory::stack_used(),
+        keys.public()
+    ));
+    memory::repaint_stack();
     let result = match mission.task {
         Task::Serve => serve(device, keys, &board),
         Task::Ask(server, errand) => ask(device, keys, &board, server, &errand),
@@ -139,8 +140,8 @@ fn live<'a, M: Machine>(
     board.rest(FAREWELL);
     let counters = board.stack.counters();
     console.line(format_args!(
-        "device: {} frames received, {} sent, {} segments sent again",
-        counters.frames_in, counters.frames_out, counters.retransmits
+        "device: {} frames received, {} sent",
+        counters.frames_in, counters.frames_out
     ));
     result
 }

@@ -5,7 +5,7 @@
 //! push FILE ADDRESS:PORT/PATH        a file from its disk to a server
 //! fetch ADDRESS:PORT/PATH FILE       a file from a server to its disk
 //!
-//! ip=ADDRESS/PREFIX gateway=ADDRESS mac=12 HEXADECIMAL DIGITS
+//! ip=ADDRESS/PREFIX gateway=ADDRESS
 //! seed=64 HEXADECIMAL DIGITS         for a disk that is blank: it is formatted, and keeps this
 //! pair=TOKEN                         become known to a peer that has it too
 //! ```
@@ -22,7 +22,6 @@ pub(crate) struct Mission<'a> {
     pub(crate) task: Task<'a>,
     pub(crate) address: Ipv4Cidr,
     pub(crate) gateway: Option<Ipv4Addr>,
-    pub(crate) mac: [u8; 6],
     pub(crate) seed: Option<[u8; 32]>,
     pub(crate) token: Option<Token>,
 }
@@ -61,7 +60,6 @@ impl<'a> Mission<'a> {
             // As QEMU's user network has it.
             address: Ipv4Cidr::new(Ipv4Addr::new(10, 0, 2, 15), 24),
             gateway: Some(Ipv4Addr::new(10, 0, 2, 2)),
-            mac: *b"\x02kift\x02",
             seed: None,
             token: None,
         };
@@ -98,8 +96,7 @@ impl<'a> Mission<'a> {
                 self.gateway = None;
             }
             "gateway" => self.gateway = Some(value.parse().ok()?),
-            "mac" => self.mac = bytes(value)?,
-            "seed" => self.seed = Some(bytes(value)?),
+            "seed" => self.seed = Some(seed_of(value)?),
             "pair" => self.token = Some(value.parse().ok()?),
             _ => return None,
         }
@@ -113,16 +110,16 @@ fn target_of(target: &str) -> Option<(SocketAddrV4, &str)> {
     Some((server.parse().ok()?, path))
 }
 
-/// Bytes, of two hexadecimal digits each.
-fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
+/// The bytes of a seed.
+fn seed_of(text: &str) -> Option<[u8; 32]> {
     let (digits, []) = text.as_bytes().as_chunks::<2>() else { return None };
-    if digits.len() != N {
+    let mut seed = [0; 32];
+    if digits.len() != seed.len() {
         return None;
     }
-    let mut bytes = [0; N];
-    for (byte, [high, low]) in bytes.iter_mut().zip(digits) {
+    for (byte, [high, low]) in seed.iter_mut().zip(digits) {
         let value = |digit: &u8| char::from(*digit).to_digit(16);
         *byte = (value(high)? << 4 | value(low)?) as u8;
     }
-    Some(bytes)
+    Some(seed)
 }

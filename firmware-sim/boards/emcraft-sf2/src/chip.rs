@@ -202,8 +202,7 @@ pub(crate) fn wake_by(number: u16) {
             self.0
         }
     }
-    cortex_m::interrupt::disable();
-    // SAFETY: interrupts are off and stay so, and there are no handlers.
+    // SAFETY: interrupts were off before anything had one, and stay so.
     unsafe { cortex_m::peripheral::NVIC::unmask(Line(number)) };
 }
 

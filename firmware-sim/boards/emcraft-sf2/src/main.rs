@@ -67,6 +67,8 @@ static MEMORY: Memory<Kit> = Memory::<Kit>::new();
 
 #[entry]
 fn main() -> ! {
+    // What has an interrupt only wakes the processor.
+    cortex_m::interrupt::disable();
     let Some(peripherals) = cortex_m::Peripherals::take() else { unreachable!("at the start") };
     let kit = Kit { clock: Clock::start(peripherals.SYST) };
     kift_board::run(&kit, &MEMORY)

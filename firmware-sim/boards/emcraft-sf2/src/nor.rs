@@ -137,7 +137,7 @@ impl NorFlash for Nor {
         while !bytes.is_empty() {
             let room = PAGE_LEN - offset as usize % PAGE_LEN;
             let (piece, rest) = bytes.split_at(room.min(bytes.len()));
-            transfer(&[WRITE_ENABLE], Data::None);
+            transfer(&[WRITE_ENABLE], Data::Out(&[]));
             transfer(&command(PAGE_PROGRAM, offset), Data::Out(piece));
             settle()?;
             offset += piece.len() as u32;
@@ -152,8 +152,8 @@ impl MultiwriteNorFlash for Nor {}
 impl Flash for Nor {
     fn begin_erase(&mut self, offset: u32) -> Result<(), NorError> {
         self.check(offset, SECTOR_LEN)?;
-        transfer(&[WRITE_ENABLE], Data::None);
-        transfer(&command(SECTOR_ERASE, offset), Data::None);
+        transfer(&[WRITE_ENABLE], Data::Out(&[]));
+        transfer(&command(SECTOR_ERASE, offset), Data::Out(&[]));
         Ok(())
     }
 
