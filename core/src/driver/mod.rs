@@ -1,6 +1,17 @@
 //! Moves bytes between a session and a byte stream.
 //!
-//! The stream `T` is any `embedded_io::{Read, Write}` whose calls return within a tick of its own
+//! | driver | over | waits |
+//! | --- | --- | --- |
+//! | [`Blocking`] | `embedded_io::{Read, Write}` | in the stream's calls, for a tick each |
+//! | `Async`, with the feature `async` | `embedded_io_async::{Read, Write}`, a half each | in futures |
+//!
+//! Either is a loop over its `step`, which does one thing for the session, and either asks of its
+//! stream that "written" means handed to the stream's own buffers, never acknowledged, and that
+//! bytes go out without a flush. A session's deadlines are looked at between steps.
+//!
+//! ## Blocking
+//!
+//! The stream is any `embedded_io::{Read, Write}` whose calls return within a tick of its own
 //! choice:
 //!
 //! - `read` gives at least a byte, or `Ok(0)` where the peer will send nothing more, or an error of
@@ -8,21 +19,38 @@
 //! - `write` takes at least a byte, or gives an error of kind `TimedOut` (or `Ok(0)`) where nothing
 //!   could be taken within the tick. Taking a part is normal.
 //!
-//! "Written" means handed to the stream's own buffers, never acknowledged. A session's deadlines
-//! are looked at between calls: a stream that never returns forfeits them, and a port's pending
-//! operation is offered again only when it does.
+//! A stream that never returns forfeits the deadlines, and a port's pending operation is offered
+//! again only when it does.
+//!
+//! ## Asynchronous
+//!
+//! The stream is two halves that wait for as long as it takes: `read` gives at least a byte, or
+//! `Ok(0)` where the peer will send nothing more; `write` takes at least a byte. While a write waits
+//! the other half is read, and both are dropped where something else comes first. So each must be
+//! free of side effects on cancel: a call that was dropped before it was done has moved no byte.
+//! `embedded_io_async` encourages that and does not promise it, so the stream's own documentation
+//! has to. Where it does not hold, as where a DMA engine works on the caller's slice, a buffer goes
+//! in between. Bytes that went missing or went twice are found, as a sealed or a checked frame that
+//! does not open: they cost the link, never a file.
+//!
+//! That is all that can be lost. The session has every cursor, and between a call that is done and
+//! the session's knowing of it nothing is awaited: a future of the driver may be dropped wherever it
+//! waits, and a later one goes on, at once or after a while.
 
+#[cfg(feature = "async")]
+mod asynchronous;
+mod blocking;
 #[cfg(feature = "nal")]
 mod nal;
 
-use core::task::Poll;
-
-use embedded_io::{Error as _, ErrorKind, ErrorType, Read, ReadReady, Write};
+#[cfg(feature = "async")]
+pub use asynchronous::{Async, Clock};
+pub use blocking::Blocking;
+use embedded_io::ErrorKind;
 #[cfg(feature = "nal")]
 pub use nal::{NalError, NalStream};
 
-use crate::session::{Action, Error, Perform};
-use crate::time::Instant;
+use crate::session::Error;
 
 /// What a step came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,135 +64,7 @@ pub enum Step {
     Closed(Result<(), Error>),
 }
 
-/// Whether a read would give something at once.
-type ReadReadyFn<T> = fn(&mut T) -> Result<bool, <T as ErrorType>::Error>;
-
-/// The blocking driver: sessions over a stream whose calls return within a tick.
-///
-/// One thread can drive several sessions, by a round of [`step`](Self::step)s.
-#[derive(Debug)]
-pub struct Blocking<T: ErrorType> {
-    stream: T,
-    read_ready: Option<ReadReadyFn<T>>,
-    /// The stream takes nothing more; what it still gives may say why.
-    broken: bool,
-}
-
-impl<T: Read + Write> Blocking<T> {
-    /// Drives `stream`, and reads only when there is nothing else to do: a stop is noticed when
-    /// credit runs out.
-    pub const fn new(stream: T) -> Self {
-        Self { stream, read_ready: None, broken: false }
-    }
-
-    /// Drives `stream`, and looks for input between frames too, so that a stop is noticed at once.
-    pub fn with_read_ready(stream: T) -> Self
-    where
-        T: ReadReady,
-    {
-        Self { stream, read_ready: Some(T::read_ready), broken: false }
-    }
-
-    /// The stream.
-    pub const fn stream(&self) -> &T {
-        &self.stream
-    }
-
-    /// Does one thing for `session`: sends, performs on `port`, or reads.
-    pub fn step<S: Perform<P>, P>(&mut self, session: &mut S, port: &mut P, now: Instant) -> Step {
-        if session.wants_input()
-            && let Some(read_ready) = self.read_ready
-            && read_ready(&mut self.stream).unwrap_or(true)
-            && self.read(session) == Step::Moved
-        {
-            return Step::Moved;
-        }
-        match session.poll(now) {
-            Action::Send(bytes) if self.broken => {
-                let len = bytes.len();
-                session.sent(len);
-                Step::Moved
-            }
-            Action::Send(bytes) => {
-                let result = self.stream.write(bytes);
-                self.written(session, result)
-            }
-            Action::Perform => match session.perform(port) {
-                Poll::Ready(()) => Step::Moved,
-                Poll::Pending => Step::Waited,
-            },
-            Action::Wait(_) => self.read(session),
-            Action::Closed(result) => Step::Closed(result),
-        }
-    }
-
-    /// Steps until the session is over.
-    ///
-    /// # Errors
-    /// How it ended, where it did not end by its goodbye.
-    pub fn run<S: Perform<P>, P>(
-        &mut self,
-        session: &mut S,
-        port: &mut P,
-        mut now: impl FnMut() -> Instant,
-    ) -> Result<(), Error> {
-        loop {
-            if let Step::Closed(result) = self.step(session, port, now()) {
-                return result;
-            }
-        }
-    }
-
-    fn written<S: Perform<P>, P>(
-        &mut self,
-        session: &mut S,
-        result: Result<usize, T::Error>,
-    ) -> Step {
-        match result {
-            Ok(n) if n > 0 => {
-                session.sent(n);
-                Step::Moved
-            }
-            Err(error) if !is_transient(error.kind()) => {
-                self.broken = true;
-                Step::Moved
-            }
-            // The peer reads nothing. It may be that it waits for us to read.
-            _ => {
-                session.sent(0);
-                match self.read_ready {
-                    Some(read_ready) if !read_ready(&mut self.stream).unwrap_or(true) => {
-                        Step::Waited
-                    }
-                    _ => self.read(session),
-                }
-            }
-        }
-    }
-
-    fn read<S: Perform<P>, P>(&mut self, session: &mut S) -> Step {
-        let buf = session.recv_slice();
-        if buf.is_empty() {
-            return Step::Waited;
-        }
-        match self.stream.read(buf) {
-            Ok(0) => {
-                session.recv_end();
-                Step::Waited
-            }
-            Ok(n) => {
-                session.recv_advance(n);
-                Step::Moved
-            }
-            Err(error) if is_transient(error.kind()) => Step::Waited,
-            Err(_) => {
-                session.recv_end();
-                Step::Waited
-            }
-        }
-    }
-}
-
+/// Whether a call that failed so may well succeed the next time.
 fn is_transient(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::TimedOut | ErrorKind::Interrupted)
 }

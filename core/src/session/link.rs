@@ -156,7 +156,13 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Link<B, S> {
     // Bytes in and out.
 
     pub(super) fn recv_slice(&mut self) -> &mut [u8] {
-        if self.end.is_some() { &mut [] } else { self.deframer.recv_slice() }
+        self.split().0
+    }
+
+    /// Where bytes from the peer go, and those for it.
+    pub(super) fn split(&mut self) -> (&mut [u8], &[u8]) {
+        let room = if self.end.is_some() { &mut [] } else { self.deframer.recv_slice() };
+        (room, self.outbox.unsent())
     }
 
     pub(super) fn recv_advance(&mut self, n: usize) {

@@ -43,6 +43,10 @@ pub trait Session {
     /// `n` bytes were read into [`recv_slice`](Self::recv_slice).
     fn recv_advance(&mut self, n: usize);
 
+    /// [`recv_slice`](Self::recv_slice), and what is left of the last `Send`: for a driver that reads
+    /// and writes at once.
+    fn split(&mut self) -> (&mut [u8], &[u8]);
+
     /// Whether reading ahead would help: no whole frame is left to act on, or a stop may come while
     /// this end is sending or hashing.
     fn wants_input(&self) -> bool;

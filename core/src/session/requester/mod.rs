@@ -461,6 +461,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Session for Requ
         self.link.recv_advance(n);
     }
 
+    fn split(&mut self) -> (&mut [u8], &[u8]) {
+        self.link.split()
+    }
+
     fn wants_input(&self) -> bool {
         self.link.front().is_none()
     }

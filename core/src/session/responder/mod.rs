@@ -248,6 +248,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Session for Responder<B, S> {
         self.link.recv_advance(n);
     }
 
+    fn split(&mut self) -> (&mut [u8], &[u8]) {
+        self.link.split()
+    }
+
     fn wants_input(&self) -> bool {
         match self.task {
             // What waits in front is for later, and a stop may come behind it.
