@@ -7,6 +7,7 @@ pub mod busy;
 pub mod device;
 pub mod dial;
 pub mod disk;
+pub mod drive;
 pub mod end;
 pub mod estate;
 pub mod files;

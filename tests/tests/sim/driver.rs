@@ -1,17 +1,26 @@
-//! The blocking driver over streams that keep to its contract: calls return within a tick.
+//! The drivers over streams that keep to their contract: calls return within a tick, or wait and may
+//! be dropped.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use embedded_io::{ErrorKind, ErrorType, Read, ReadReady, Write};
-use kift_core::driver::{Blocking, Step};
-use kift_core::session::{BuffersTooSmall, Config, Error, Requester, Responder, Side};
+use kift_core::driver::{Async, Blocking, Step};
+use kift_core::session::{
+    BuffersTooSmall, Config, Error, Perform, Requester, Responder, Side, Timeouts,
+};
 use kift_core::time::Instant;
-use kift_core::wire::Code;
+use kift_core::wire::{Close, Code, Kind, Role, Signal};
 use kift_tests::app::{App, Job};
+use kift_tests::busy::Busy;
+use kift_tests::drive::{Bell, Drive, Halves, Hand, Looking, Polled};
 use kift_tests::memory::Memory;
-use kift_tests::raw::{Frame, first_flight, hello};
+use kift_tests::raw::{Frame, first_flight, frames, hello};
 use kift_tests::rng::{Case, Rng, contents};
 
 /// One direction: bytes, and whether the writer is gone.
@@ -101,37 +110,78 @@ impl Write for Ticking {
     }
 }
 
-fn driver(stream: Ticking, read_ready: bool) -> Blocking<Ticking> {
-    if read_ready { Blocking::with_read_ready(stream) } else { Blocking::new(stream) }
+/// A half of a stream that is awaited: what has timed out there is waited for here, and may be dropped.
+#[derive(Debug)]
+struct Part(Rc<RefCell<Ticking>>);
+
+impl ErrorType for Part {
+    type Error = ErrorKind;
+}
+
+impl embedded_io_async::Read for Part {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, ErrorKind> {
+        poll_fn(|_| match self.0.borrow_mut().read(buf) {
+            Err(ErrorKind::TimedOut) => Poll::Pending,
+            result => Poll::Ready(result),
+        })
+        .await
+    }
+}
+
+impl embedded_io_async::Write for Part {
+    async fn write(&mut self, buf: &[u8]) -> Result<usize, ErrorKind> {
+        poll_fn(|_| match self.0.borrow_mut().write(buf) {
+            Ok(0) | Err(ErrorKind::TimedOut) => Poll::Pending,
+            result => Poll::Ready(result),
+        })
+        .await
+    }
+
+    async fn flush(&mut self) -> Result<(), ErrorKind> {
+        Ok(())
+    }
+}
+
+impl Halves for Ticking {
+    type Reader = Part;
+    type Writer = Part;
+
+    fn halves(self) -> (Part, Part) {
+        let stream = Rc::new(RefCell::new(self));
+        (Part(Rc::clone(&stream)), Part(stream))
+    }
 }
 
 /// A requester with its jobs, and its responder.
-struct Session {
+struct Session<D> {
     requester: Requester<Vec<u8>, 8>,
     app: App,
-    asks: Blocking<Ticking>,
+    asks: D,
     jobs: VecDeque<Job>,
     responder: Responder<Vec<u8>>,
     store: Memory,
-    serves: Blocking<Ticking>,
+    serves: D,
     ended: [Option<Result<(), Error>>; 2],
 }
 
-impl Session {
+impl<D: Drive<Ticking>> Session<D> {
     fn new(capacity: usize, seed: u64) -> Self {
         let (here, there) = joined(capacity, seed);
         let config = |side| Config::small(side, 1 + seed % 4);
         let buffer = || vec![0; 1052 + 500 * (seed as usize % 5)];
         let data = contents(4000, seed);
         let jobs = [Job::put("a", data), Job::get("a"), Job::list(""), Job::stat("a", true)];
+        let (mut app, mut store) = (App::default(), Memory::default());
+        app.busy = Busy::sometimes(seed, [0, 30][seed as usize % 2], 20);
+        store.busy = Busy::sometimes(seed, [30, 0][seed as usize % 2], 20);
         Self {
             requester: Requester::new(buffer(), buffer(), &config(Side::Dialler)).expect("room"),
-            app: App::default(),
-            asks: driver(here, seed.is_multiple_of(2)),
+            app,
+            asks: D::over(here),
             jobs: jobs.into_iter().chain([Job::Goodbye]).collect(),
             responder: Responder::new(buffer(), buffer(), &config(Side::Listener)).expect("room"),
-            store: Memory::default(),
-            serves: driver(there, seed.is_multiple_of(3)),
+            store,
+            serves: D::over(there),
             ended: [None, None],
         }
     }
@@ -158,12 +208,11 @@ impl Session {
     }
 }
 
-#[test]
-fn several_sessions_on_one_thread() {
+fn several_sessions_on_one_thread<D: Drive<Ticking>>() {
     for seed in 0..20 {
         let _case = Case(seed);
         let mut rng = Rng::new(seed);
-        let mut sessions: Vec<_> =
+        let mut sessions: Vec<Session<D>> =
             (0..4).map(|n| Session::new([1, 40, 512, 5000][n as usize], seed * 4 + n)).collect();
         let mut now = 0;
         while sessions.iter().any(|session| session.ended.contains(&None)) {
@@ -184,29 +233,268 @@ fn several_sessions_on_one_thread() {
     }
 }
 
-#[test]
-fn a_stream_that_takes_no_more_may_still_say_why() {
-    let (here, there) = joined(100_000, 1);
-    let config = Config::small(Side::Dialler, 4);
-    let mut session = Requester::<_, 8>::new(vec![0; 1052], vec![0; 1052], &config).expect("room");
-    let mut app = App::default();
-    let breaks_after = Rc::clone(&here.breaks_after);
-    let mut driver = Blocking::new(here);
-    let say = |bytes: &[u8]| there.output.borrow_mut().bytes.extend(bytes);
-    say(&first_flight(1, 0, 0));
-    say(&Frame::hello(&hello(kift_core::wire::Role::Responder)).bytes());
-    while app.hello.is_none() {
-        let _ = driver.step(&mut session, &mut app, Instant::default());
+/// The test's end of a stream.
+struct Peer(Ticking);
+
+impl Peer {
+    fn say(&self, bytes: &[u8]) {
+        self.0.output.borrow_mut().bytes.extend(bytes);
     }
+
+    fn tell(&self, frame: &Frame) {
+        self.say(&frame.bytes());
+    }
+
+    /// Reads all that there is.
+    fn hear(&self) -> Vec<u8> {
+        self.0.input.borrow_mut().bytes.drain(..).collect()
+    }
+}
+
+/// A session that is driven against the test.
+struct Driven<D, S, P> {
+    session: S,
+    port: P,
+    driver: D,
+    peer: Peer,
+    breaks_after: Rc<Cell<usize>>,
+    /// Milliseconds.
+    now: u64,
+}
+
+impl<D: Drive<Ticking>, S: Perform<P>, P> Driven<D, S, P> {
+    /// A session whose stream holds `capacity` bytes each way. The peer has said what it says at
+    /// first.
+    fn new(session: S, port: P, role: Role, capacity: usize) -> Self {
+        let (here, there) = joined(capacity, 1);
+        let (breaks_after, peer) = (Rc::clone(&here.breaks_after), Peer(there));
+        peer.say(&first_flight(1, u8::from(role == Role::Requester), 0));
+        peer.tell(&Frame::hello(&hello(role)));
+        Self { session, port, driver: D::over(here), peer, breaks_after, now: 0 }
+    }
+
+    /// Does one thing; where there is none, a tenth of a second goes by.
+    fn step(&mut self) -> Option<Result<(), Error>> {
+        let now = Instant::from_millis(self.now);
+        match self.driver.step(&mut self.session, &mut self.port, now) {
+            Step::Moved => {}
+            Step::Waited => self.now += 100,
+            Step::Closed(result) => return Some(result),
+        }
+        assert!(self.now < 1_000_000, "never ends");
+        None
+    }
+
+    fn run(&mut self) -> Result<(), Error> {
+        loop {
+            if let Some(result) = self.step() {
+                return result;
+            }
+        }
+    }
+}
+
+type Asking<D> = Driven<D, Requester<Vec<u8>, 8>, App>;
+type Serving<D> = Driven<D, Responder<Vec<u8>>, Memory>;
+
+fn asking<D: Drive<Ticking>>(capacity: usize) -> Asking<D> {
+    let config = Config::small(Side::Dialler, 4);
+    let session = Requester::new(vec![0; 1052], vec![0; 1052], &config).expect("room");
+    let mut asking = Asking::<D>::new(session, App::default(), Role::Responder, capacity);
+    while asking.port.hello.is_none() {
+        assert_eq!(asking.step(), None);
+    }
+    asking
+}
+
+/// One that is asked for a large file.
+fn serving<D: Drive<Ticking>>(capacity: usize) -> Serving<D> {
+    let config = Config::small(Side::Listener, 4);
+    let session = Responder::new(vec![0; 1052], vec![0; 1052], &config).expect("room");
+    let mut store = Memory::default();
+    store.put("a", contents(1_000_000, 1));
+    let serving = Serving::new(session, store, Role::Requester, capacity);
+    serving.peer.tell(&Frame::request(1, &Job::get("a").request()));
+    serving
+}
+
+fn a_stream_that_takes_no_more_may_still_say_why<D: Drive<Ticking>>() {
+    let mut asking = asking::<D>(100_000);
     let job = Job::put("a", contents(5000, 1));
-    let id = session.request(&job.request()).expect("sent");
-    app.accepted(id, &job);
+    let id = asking.session.request(&job.request()).expect("sent");
+    asking.port.accepted(id, &job);
     // The peer said why it goes, and its socket takes nothing more.
-    say(&Frame::signal(0, kift_core::wire::Signal::Abort(Code::ShuttingDown)).bytes());
-    breaks_after.set(500);
+    asking.peer.tell(&Frame::signal(0, Signal::Abort(Code::ShuttingDown)));
+    asking.breaks_after.set(500);
+    asking.peer.0.output.borrow_mut().closed = true;
+    assert_eq!(asking.run(), Err(Error::PeerClosed(Code::ShuttingDown)));
+}
+
+fn a_peer_that_says_nothing<D: Drive<Ticking>>() {
+    let mut asking = asking::<D>(100_000);
+    asking.session.request(&Job::stat("a", false).request()).expect("sent");
+    let (stall, from) = (Timeouts::DEFAULT.stall.as_millis() as u64, asking.now);
+    assert_eq!(asking.run(), Err(Error::TimedOut));
+    assert!((stall..stall + 1000).contains(&(asking.now - from)), "{}", asking.now);
+}
+
+fn a_peer_that_reads_nothing<D: Drive<Ticking>>() {
+    let mut serving = serving::<D>(700);
+    assert_eq!(serving.run(), Err(Error::TimedOut));
+    // The reason does not go out either, and is not waited for without end.
+    let Timeouts { stall, linger, .. } = Timeouts::DEFAULT;
+    let most = (stall + linger).as_millis() as u64;
+    assert!((stall.as_millis() as u64..most + 2000).contains(&serving.now), "{}", serving.now);
+    serving.port.assert_closed();
+}
+
+fn an_abort_in_the_middle_is_told<D: Drive<Ticking>>() {
+    let mut serving = serving::<D>(700);
+    let mut heard = Vec::new();
+    while heard.len() < 10_000 {
+        assert_eq!(serving.step(), None);
+        heard.extend(serving.peer.hear());
+    }
+    serving.session.abort(Code::ShuttingDown);
+    let ended = loop {
+        if let Some(result) = serving.step() {
+            break result;
+        }
+        heard.extend(serving.peer.hear());
+    };
+    heard.extend(serving.peer.hear());
+    assert_eq!(ended, Err(Error::Closed(Code::ShuttingDown)));
+    let last = frames(&heard).pop().and_then(|frame| frame.as_signal());
+    assert_eq!(last, Some(Signal::Abort(Code::ShuttingDown)));
+    serving.port.assert_closed();
+}
+
+fn a_stop_is_noticed_between_frames<D: Drive<Ticking>>() {
+    // The stream takes all that it is given: nothing but the look between frames finds it.
+    let mut serving = serving::<D>(10_000_000);
+    while serving.peer.0.input.borrow().bytes.len() < 100_000 {
+        assert_eq!(serving.step(), None);
+    }
+    serving.peer.tell(&Frame::signal(1, Signal::Stop));
+    let before = serving.peer.0.input.borrow().bytes.len();
+    serving.peer.tell(&Frame::request(2, &Job::Goodbye.request()));
+    assert_eq!(serving.run(), Ok(()));
+    let heard = serving.peer.hear();
+    assert!(heard.len() < before + 3 * 1052, "{before}, then {}", heard.len());
+    let reset =
+        frames(&heard).into_iter().find(|frame| frame.kind == Kind::Close).expect("a close");
+    assert_eq!(Close::decode(&reset.payload), Ok(Close::Reset(Code::Cancelled)));
+}
+
+/// The same scenarios by each driver; the last of them only by one that looks for input.
+macro_rules! by {
+    ($($name:ident: $driver:ty, [$($scenario:ident)*];)*) => {$(
+        mod $name {
+            use super::*;
+
+            $(
+                #[test]
+                fn $scenario() {
+                    super::$scenario::<$driver>();
+                }
+            )*
+        }
+    )*};
+}
+
+by! {
+    blocking: Blocking<Ticking>, [
+        several_sessions_on_one_thread
+        a_stream_that_takes_no_more_may_still_say_why
+        a_peer_that_says_nothing
+        a_peer_that_reads_nothing
+        an_abort_in_the_middle_is_told
+    ];
+    looking: Looking<Ticking>, [
+        several_sessions_on_one_thread
+        a_stream_that_takes_no_more_may_still_say_why
+        a_peer_that_says_nothing
+        a_peer_that_reads_nothing
+        an_abort_in_the_middle_is_told
+        a_stop_is_noticed_between_frames
+    ];
+    polled: Polled<Ticking>, [
+        several_sessions_on_one_thread
+        a_stream_that_takes_no_more_may_still_say_why
+        a_peer_that_says_nothing
+        a_peer_that_reads_nothing
+        an_abort_in_the_middle_is_told
+        a_stop_is_noticed_between_frames
+    ];
+}
+
+/// Runs `session` on the asynchronous driver and an executor that polls only what was woken, or whose
+/// time has come, with `patience` for more than that. Gives how it ended, if it did, and when.
+fn alone<S: Perform<P>, P>(
+    stream: Ticking,
+    session: &mut S,
+    port: &mut P,
+    patience: u64,
+) -> (Option<Result<(), Error>>, u64) {
+    let (clock, bell) = (Hand::default(), Bell::new());
+    let waker = Waker::from(Arc::clone(&bell));
+    let (reader, writer) = stream.halves();
+    let mut driver = Async::new(reader, writer, clock.clone());
+    let mut run = pin!(driver.run(session, port));
+    let mut now = 0;
+    for _ in 0..10_000 {
+        clock.set(Instant::from_millis(now));
+        match run.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(result) => return (Some(result), now),
+            Poll::Pending if bell.has_rung() => {}
+            Poll::Pending => match clock.until() {
+                Some(until) if until.as_millis() <= patience => now = until.as_millis(),
+                _ => return (None, now),
+            },
+        }
+    }
+    panic!("it never sleeps");
+}
+
+#[test]
+fn the_clock_wakes_the_asynchronous_driver_for_each_deadline() {
+    let stall = Timeouts::DEFAULT.stall.as_millis() as u64;
+    // A peer that says nothing from the start.
+    let session = || {
+        let config = Config::small(Side::Listener, 4);
+        Responder::new(vec![0; 1052], vec![0; 1052], &config).expect("room")
+    };
+    let (here, there) = joined(700, 1);
+    let (ended, at) = alone(here, &mut session(), &mut Memory::default(), u64::MAX);
+    assert_eq!((ended, at), (Some(Err(Error::TimedOut)), 10_000));
     drop(there);
-    let ended = driver.run(&mut session, &mut app, Instant::default);
-    assert_eq!(ended, Err(Error::PeerClosed(Code::ShuttingDown)));
+    // One that reads nothing, so that a write waits all the time.
+    let (here, there) = joined(700, 1);
+    let peer = Peer(there);
+    peer.say(&first_flight(1, 1, 0));
+    peer.tell(&Frame::hello(&hello(Role::Requester)));
+    peer.tell(&Frame::request(1, &Job::get("a").request()));
+    let mut store = Memory::default();
+    store.put("a", contents(100_000, 1));
+    let (ended, at) = alone(here, &mut session(), &mut store, u64::MAX);
+    assert_eq!(ended, Some(Err(Error::TimedOut)));
+    assert!((stall..stall + 4000).contains(&at), "{at}");
+}
+
+#[test]
+fn the_asynchronous_driver_sleeps_while_the_port_is_pending_and_the_peer_gone() {
+    let (here, there) = joined(100_000, 1);
+    let config = Config::small(Side::Listener, 4);
+    let mut session = Responder::new(vec![0; 1052], vec![0; 1052], &config).expect("room");
+    let peer = Peer(there);
+    peer.say(&first_flight(1, 1, 0));
+    peer.tell(&Frame::hello(&hello(Role::Requester)));
+    peer.tell(&Frame::request(1, &Job::stat("a", false).request()));
+    drop(peer);
+    let mut store = Memory::default();
+    store.busy = Busy::sometimes(1, 100, 1_000_000);
+    assert_eq!(alone(here, &mut session, &mut store, 0), (None, 0));
+    assert!(store.busy.has_pending());
 }
 
 #[test]

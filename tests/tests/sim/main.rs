@@ -1,7 +1,6 @@
 //! The core's two state machines, joined by a simulated link or faced with a peer that the test
 //! plays.
 
-mod blocking;
 mod cut;
 mod damage;
 mod deadlines;
@@ -25,6 +24,7 @@ mod simple;
 mod snow;
 mod status;
 mod stop;
+mod waiting;
 
 /// Links are plain here. `sim_sealed` runs the same scenarios over sealed ones.
 type Pair = kift_tests::pair::Pair<kift_tests::sealed::PlainLinks>;

@@ -1,5 +1,6 @@
-//! Two threads, pipes of 512 bytes, and calls that block for ever: neither end may wait for the other
-//! while that one waits for it. What an end says it absorbs is exactly what its pipe holds.
+//! Two threads, pipes of 512 bytes, and calls that wait for ever: neither end may wait for the other
+//! while that one waits for it, by whichever driver. What an end says it absorbs is exactly what its
+//! pipe holds.
 
 use std::collections::VecDeque;
 use std::sync::mpsc;
@@ -12,6 +13,7 @@ use kift_core::storage::RequestId;
 use kift_core::time::Instant;
 use kift_core::wire::{Ask, Conflict};
 use kift_tests::app::{App, Job};
+use kift_tests::drive::{Awaited, Drive, Dropped};
 use kift_tests::memory::Memory;
 use kift_tests::pipe::{Blocked, joined};
 use kift_tests::raw::digest;
@@ -79,13 +81,13 @@ struct End {
 }
 
 /// Sends `jobs` one behind the other, with stops in between, and then the goodbye.
-fn ask(end: End, mut jobs: VecDeque<Job>, stops: u8) -> Result<usize, Error> {
+fn ask<D: Drive<Blocked>>(end: End, mut jobs: VecDeque<Job>, stops: u8) -> Result<usize, Error> {
     let End { stream, room, mut rng } = end;
     let config = config(Side::Dialler, room, &mut rng);
     let (rx, tx) = (buffer(room, &mut rng), buffer(0, &mut rng));
     let mut session = Requester::<_, 64>::new(rx, tx, &config).expect("room");
     let mut app = App::default();
-    let mut driver = Blocking::new(stream);
+    let mut driver = D::over(stream);
     let mut sent: Vec<RequestId> = Vec::new();
     loop {
         while let Some(job) = jobs.front() {
@@ -113,18 +115,26 @@ fn ask(end: End, mut jobs: VecDeque<Job>, stops: u8) -> Result<usize, Error> {
     }
 }
 
-fn serve(end: End, mut store: Memory) -> Result<(), Error> {
+fn serve<D: Drive<Blocked>>(end: End, mut store: Memory) -> Result<(), Error> {
     let End { stream, room, mut rng } = end;
     let config = config(Side::Listener, room, &mut rng);
     let (rx, tx) = (buffer(room, &mut rng), buffer(0, &mut rng));
     let mut session = Responder::new(rx, tx, &config).expect("room");
-    let result = Blocking::new(stream).run(&mut session, &mut store, now);
-    store.assert_closed();
-    result
+    let mut driver = D::over(stream);
+    loop {
+        if let Step::Closed(result) = driver.step(&mut session, &mut store, now()) {
+            store.assert_closed();
+            return result;
+        }
+    }
 }
 
 /// One session, which fails if it takes suspiciously long.
-fn session(seed: u64, kinds: &'static [usize], stops: u8) {
+fn session<A, S>(seed: u64, kinds: &'static [usize], stops: u8)
+where
+    A: Drive<Blocked>,
+    S: Drive<Blocked>,
+{
     let mut rng = Rng::new(seed);
     let jobs: VecDeque<Job> = (0..rng.between(5, 60)).map(|_| job(&mut rng, kinds)).collect();
     let expected = jobs.len() + 1;
@@ -135,8 +145,8 @@ fn session(seed: u64, kinds: &'static [usize], stops: u8) {
     let also = asked.clone();
     let there = End { stream: there, room: up, rng: Rng::new(rng.bits()) };
     let here = End { stream: here, room: down, rng };
-    thread::spawn(move || asked.send(ask(here, jobs, stops)));
-    thread::spawn(move || also.send(serve(there, store(seed)).map(|()| 0)));
+    thread::spawn(move || asked.send(ask::<A>(here, jobs, stops)));
+    thread::spawn(move || also.send(serve::<S>(there, store(seed)).map(|()| 0)));
     let mut answers = 0;
     for _ in 0..2 {
         match served.recv_timeout(Duration::from_secs(20)) {
@@ -147,37 +157,58 @@ fn session(seed: u64, kinds: &'static [usize], stops: u8) {
     assert_eq!(answers, expected, "seed {seed}");
 }
 
-#[test]
-fn every_mixture() {
-    for seed in 0..150 {
-        session(seed, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], [0, 5, 30][seed as usize % 3]);
-    }
+/// The same scenarios, asked by one driver and served by another.
+macro_rules! between {
+    ($($name:ident: $asks:ty, $serves:ty;)*) => {$(
+        mod $name {
+            use super::*;
+
+            fn session(seed: u64, kinds: &'static [usize], stops: u8) {
+                super::session::<$asks, $serves>(seed, kinds, stops);
+            }
+
+            #[test]
+            fn every_mixture() {
+                for seed in 0..150 {
+                    session(seed, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], [0, 5, 30][seed as usize % 3]);
+                }
+            }
+
+            #[test]
+            fn downloads_with_stops() {
+                for seed in 0..150 {
+                    session(seed, &[3], [0, 20, 60][seed as usize % 3]);
+                }
+            }
+
+            #[test]
+            fn downloads_among_short_requests() {
+                for seed in 0..100 {
+                    session(seed, &[3, 4, 5, 10, 11], [0, 40][seed as usize % 2]);
+                }
+            }
+
+            #[test]
+            fn hashes_among_uploads() {
+                for seed in 0..100 {
+                    session(seed, &[0, 0, 2, 6], [0, 20][seed as usize % 2]);
+                }
+            }
+
+            #[test]
+            fn refusals_among_uploads() {
+                for seed in 0..100 {
+                    session(seed, &[0, 1, 9, 5], [0, 20][seed as usize % 2]);
+                }
+            }
+        }
+    )*};
 }
 
-#[test]
-fn downloads_with_stops() {
-    for seed in 0..150 {
-        session(seed, &[3], [0, 20, 60][seed as usize % 3]);
-    }
-}
-
-#[test]
-fn downloads_among_short_requests() {
-    for seed in 0..100 {
-        session(seed, &[3, 4, 5, 10, 11], [0, 40][seed as usize % 2]);
-    }
-}
-
-#[test]
-fn hashes_among_uploads() {
-    for seed in 0..100 {
-        session(seed, &[0, 0, 2, 6], [0, 20][seed as usize % 2]);
-    }
-}
-
-#[test]
-fn refusals_among_uploads() {
-    for seed in 0..100 {
-        session(seed, &[0, 1, 9, 5], [0, 20][seed as usize % 2]);
-    }
+between! {
+    blocking: Blocking<Blocked>, Blocking<Blocked>;
+    awaited: Awaited<Blocked>, Awaited<Blocked>;
+    dropped: Dropped<Blocked>, Dropped<Blocked>;
+    awaited_by_blocking: Blocking<Blocked>, Awaited<Blocked>;
+    blocking_by_dropped: Dropped<Blocked>, Blocking<Blocked>;
 }
