@@ -32,23 +32,42 @@ pub fn program() -> &'static Path {
 
 /// Builds the program of a package that has its name, as this test was built, and gives its path.
 pub(crate) fn build(package: &str) -> PathBuf {
+    build_in(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"), package, "", &[])
+}
+
+/// The same for a workspace of its own, the folder of which has the same name in `firmware-sim/boards`
+/// as its program behind `kift-`. It has a target directory of its own below this test's.
+///
+/// # Panics
+/// Where it cannot be built.
+#[must_use]
+pub fn build_board(board: &str) -> PathBuf {
+    let boards = concat!(env!("CARGO_MANIFEST_DIR"), "/../firmware-sim/boards");
+    let manifest = format!("{boards}/{board}/Cargo.toml");
+    build_in(&manifest, &format!("kift-{board}"), board, &["--locked"])
+}
+
+fn build_in(manifest: &str, package: &str, below: &str, options: &[&str]) -> PathBuf {
     // TARGET/PROFILE/deps/this
     let this = std::env::current_exe().expect("a test has a program");
     let profile_dir = this.ancestors().nth(2).expect("cargo puts tests into deps");
+    let profile_name = profile_dir.file_name().expect("a profile has a name");
     let target = profile_dir.parent().expect("a profile's directory lies in the target's");
-    let profile = match profile_dir.file_name().and_then(OsStr::to_str) {
+    let target = target.join(below);
+    let profile = match profile_name.to_str() {
         Some("debug") | None => "dev",
         Some(profile) => profile,
     };
     let built = Command::new(env!("CARGO"))
         .args(["build", "--package", package, "--bin", package, "--profile", profile])
-        .args(["--manifest-path", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")])
+        .args(["--manifest-path", manifest])
+        .args(options)
         .arg("--target-dir")
-        .arg(target)
+        .arg(&target)
         .output()
         .expect("cargo runs");
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-    profile_dir.join(package)
+    target.join(profile_name).join(package)
 }
 
 /// Waits until `happened`.
@@ -91,7 +110,7 @@ pub fn command<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
 
 /// Lets a command see nothing of the environment of whoever runs the tests that would change what it
 /// does.
-pub(crate) fn make_own(command: &mut Command) {
+pub fn make_own(command: &mut Command) {
     // What says how much is logged, and whether in colour.
     for name in ["KIFT_LOG", "RUST_LOG", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
         command.env_remove(name);

@@ -212,14 +212,14 @@ async fn move_frames(mut network: Runner<'static, TunTapDevice>) -> ! {
 
 /// The task that serves, one client after the other.
 #[embassy_executor::task]
-async fn serve(device: Device, client: PublicKey) -> ! {
+async fn serve(device: Device, client: PublicKey) {
     static SOCKET: ConstStaticCell<[[u8; SOCKET_LEN]; 2]> = ConstStaticCell::new([[0; _]; 2]);
     static FRAMES: ConstStaticCell<[[u8; FRAME_LEN]; 2]> = ConstStaticCell::new([[0; _]; 2]);
 
     let ([rx, tx], frames) = (SOCKET.take(), FRAMES.take());
     let mut socket = TcpSocket::new(device.stack, rx, tx);
-    println!("serving at port {PORT}");
-    loop {
+    for number in 1_u32.. {
+        println!("waiting at port {PORT} for client {number}");
         if socket.accept(PORT).await.is_ok() {
             let result = serve_one(device, &mut socket, frames, client).await;
             hang_up(&mut socket).await;
