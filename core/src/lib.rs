@@ -29,8 +29,9 @@
 //! }
 //! ```
 //!
-//! [`Blocking::step`](driver::Blocking::step) is one turn of this loop over `embedded_io::{Read, Write}`; most programs need
-//! nothing else. Between turns a requester's application may send another
+//! [`Blocking::step`](driver::Blocking::step) is one turn of this loop over `embedded_io::{Read, Write}`, and `Async::step`,
+//! with the feature `async`, one over `embedded_io_async::{Read, Write}`; most programs need nothing
+//! else. Between turns a requester's application may send another
 //! [`request`](session::Requester::request).
 
 #![no_std]
