@@ -7,7 +7,7 @@ use std::process::{ChildStdout, Command};
 use std::sync::OnceLock;
 
 use kift_tests::files::{assert_holds, assert_same, random};
-use kift_tests::machine::{Ended, Running, build_board, command, make_own, wait_until};
+use kift_tests::machine::{Ended, Running, build_board, command, is_root, make_own, wait_until};
 use kift_tests::peer::{DEVICE, HOST, Lab};
 
 /// The example, built once.
@@ -24,7 +24,7 @@ struct Scene {
 impl Scene {
     fn new(test: &str) -> Option<Self> {
         // It may take a network that is not there later.
-        program();
+        is_root(test).then(program)?;
         let scene = Self { lab: Lab::new(test)? };
         fs::create_dir(scene.path("served")).unwrap();
         for who in ["server", "client", "stranger"] {

@@ -20,7 +20,8 @@ pub trait Clock {
     /// The present.
     fn now(&self) -> Instant;
 
-    /// Waits until `at`, or for ever where there is none. It may be done earlier at any time.
+    /// Waits until `at`, or for ever where there is none. It may be done earlier at any time, and is
+    /// dropped where bytes move first.
     ///
     /// A port that may be *pending* depends on this: its operation is offered again when this is
     /// done, or bytes have moved. So it is done when the port may be, or every few milliseconds.

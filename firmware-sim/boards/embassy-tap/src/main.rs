@@ -41,7 +41,9 @@ use embassy_sync::channel::Channel;
 use embassy_time::{Duration, with_timeout};
 use kift_core::driver::{Async, Step};
 use kift_core::secure::{Entropy as _, NoEntropy, Noise, PublicKey, SecretKey};
-use kift_core::session::{Config, Reply, RequestError, Requester, Responder, Side};
+use kift_core::session::{
+    Config, Error as SessionError, Reply, RequestError, Requester, Responder, Side,
+};
 use kift_core::wire::TransferId;
 use static_cell::{ConstStaticCell, StaticCell};
 
@@ -282,7 +284,7 @@ async fn ask(device: Device, server: SocketAddrV4, key: PublicKey) -> Result<(),
             match session.request(&request) {
                 Ok(_) => asked += 1,
                 Err(RequestError::Later | RequestError::Over) => {}
-                Err(RequestError::Refused(code)) => return Err(code.to_string().into()),
+                Err(RequestError::Refused(code)) => break Err(SessionError::Closed(code)),
             }
         }
         if let Step::Closed(result) = driver.step(&mut session, &mut port).await {
