@@ -1,5 +1,6 @@
 //! Keys and links of the tests.
 
+use kift_core::crc32c;
 use kift_core::secure::{
     ChaChaPolyOnly, Ciphers, Entropy, NoEntropy, Noise, Plain, PublicKey, RustCrypto, SecretKey,
     Security, Token,
