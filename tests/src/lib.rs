@@ -14,6 +14,7 @@ pub mod files;
 pub mod flash;
 pub mod hold;
 pub mod impostor;
+pub mod kit;
 pub mod link;
 pub mod lossy;
 pub mod machine;

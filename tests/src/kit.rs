@@ -1,0 +1,251 @@
+//! A bare-metal board in QEMU, and whoever is beside it: by QEMU's own network, which needs no
+//! rights.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use tempfile::TempDir;
+
+use crate::machine::{Ended, Running, Signal, command, skip, wait_until};
+
+/// By which a device and whoever is beside it become known to each other.
+pub const TOKEN: &str = "abcdefghijklmnopqrstuvwxyz";
+
+/// The seed of a device's random numbers, in words.
+const SEED: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// What a device is told so that it has one, where its disk is blank.
+#[must_use]
+pub fn seed() -> String {
+    format!("seed={SEED}")
+}
+
+/// What a board needs of the machine that the tests run on.
+const TOOLS: [&str; 2] = ["qemu-system-arm", "arm-none-eabi-ld"];
+
+/// Blank flash of the SmartFusion2 kit, in bytes.
+const NOR_LEN: usize = 16 << 20;
+
+/// A program, which may be among those of the administrator.
+fn tool(name: &str) -> Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new(name);
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin")).stdin(Stdio::null());
+    command
+}
+
+/// cargo for a board's processor.
+fn cargo(board: &str) -> Command {
+    let boards = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware-sim/boards");
+    let mut cargo = tool("bash");
+    cargo.arg(boards.join("cargo")).arg("thumbv7m-none-eabi").current_dir(boards.join(board));
+    // Those are for the tests.
+    cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    cargo
+}
+
+/// The image of the SmartFusion2 kit, if it can be built here and run.
+fn image(test: &str) -> Option<&'static Path> {
+    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
+    for name in TOOLS {
+        if tool(name).arg("--version").output().is_err() {
+            skip(test, &format!("needs {name}"));
+            return None;
+        }
+    }
+    let board = "emcraft-sf2";
+    if !cargo(board).arg("--which").output().is_ok_and(|said| said.status.success()) {
+        skip(test, "needs a toolchain for thumbv7m-none-eabi");
+        return None;
+    }
+    Some(IMAGE.get_or_init(|| {
+        let this = std::env::current_exe().expect("a test has a program");
+        let target = this.ancestors().nth(3).expect("TARGET/PROFILE/deps/this").join(board);
+        let mut build = cargo(board);
+        build.args(["build", "--release", "--locked", "--target-dir"]).arg(&target);
+        let built = build.output().expect("bash");
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        target.join("thumbv7m-none-eabi/release/kift-emcraft-sf2")
+    }))
+}
+
+/// A SmartFusion2 kit with a flash that nobody has written to, and files of whoever is beside it.
+#[derive(Debug)]
+pub struct Kit {
+    image: &'static Path,
+    place: TempDir,
+    port: u16,
+}
+
+/// One life of the device. The power is cut when it is dropped.
+#[derive(Debug)]
+pub struct Life {
+    qemu: Running,
+    console: PathBuf,
+}
+
+impl Kit {
+    /// Says why not where there can be none.
+    ///
+    /// # Panics
+    /// Where everything must run; or where the image cannot be built.
+    #[must_use]
+    pub fn new(test: &str) -> Option<Self> {
+        let image = image(test)?;
+        let place = crate::files::place();
+        let kit = Self { image, place, port: free_port() };
+        fs::write(kit.at("nor.img"), vec![0xff; NOR_LEN]).expect("room");
+        kit.write_token("token", TOKEN);
+        Some(kit)
+    }
+
+    /// Writes a token to a file of ours.
+    ///
+    /// # Panics
+    /// Where that is not possible.
+    pub fn write_token(&self, name: &str, token: &str) {
+        fs::write(self.at(name), token).expect("room");
+        fs::set_permissions(self.at(name), fs::Permissions::from_mode(0o600)).expect("ours");
+    }
+
+    /// A file of whoever is beside the device.
+    #[must_use]
+    pub fn at(&self, name: &str) -> PathBuf {
+        self.place.path().join(name)
+    }
+
+    /// How that one names a file of the device.
+    #[must_use]
+    pub fn device(&self, name: &str) -> String {
+        format!("127.0.0.1:{}/{name}", self.port)
+    }
+
+    /// Starts the device with these words, in QEMU's own network.
+    #[must_use]
+    pub fn start<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Life {
+        // Whoever dials it is let in; and it may dial this machine.
+        let network = format!("user,hostfwd=tcp:127.0.0.1:{}-10.0.2.15:5438", self.port);
+        self.start_in(&network, words)
+    }
+
+    /// Starts the device in a network, as QEMU has it.
+    ///
+    /// # Panics
+    /// Where there is no QEMU.
+    #[must_use]
+    pub fn start_in<'a>(&self, network: &str, words: impl IntoIterator<Item = &'a str>) -> Life {
+        let console = self.at("console");
+        // What an earlier life has said is not what this one says.
+        let _ = fs::remove_file(&console);
+        let words: String = words.into_iter().map(|word| format!(",arg={word}")).collect();
+        let mut qemu = Command::new("qemu-system-arm");
+        qemu.args(["-M", "emcraft-sf2", "-display", "none", "-monitor", "none"])
+            .arg("-serial")
+            .arg(format!("file:{}", console.display()))
+            .arg("-kernel")
+            .arg(self.image)
+            .arg("-drive")
+            .arg(format!("file={},if=mtd,format=raw", self.at("nor.img").display()))
+            .arg("-nic")
+            .arg(format!("{network},model=msf2-emac"))
+            .arg("-semihosting-config")
+            .arg(format!("enable=on,target=native,arg=kift{words}"));
+        Life { qemu: Running::start(qemu), console }
+    }
+
+    /// Starts the device, and waits until it serves.
+    ///
+    /// # Panics
+    /// Where it does not.
+    #[must_use]
+    #[track_caller]
+    pub fn serve(&self) -> Life {
+        let (pair, seed) = (format!("pair={TOKEN}"), seed());
+        let mut life = self.start(["serve", &pair, &seed]);
+        life.wait_for("listening on port");
+        life
+    }
+
+    /// Starts `kift` beside it.
+    #[must_use]
+    pub fn start_kift<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Running {
+        let mut command = command(args);
+        command.env("KIFT_STATE", self.at("state")).current_dir(self.place.path());
+        Running::start(command)
+    }
+
+    /// Runs `kift` beside it.
+    pub fn kift<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Ended {
+        self.start_kift(args).end()
+    }
+
+    /// A file of the device, as whoever is beside it gets it.
+    ///
+    /// # Panics
+    /// Where it cannot be got.
+    #[track_caller]
+    #[must_use]
+    pub fn got(&self, name: &str) -> Vec<u8> {
+        let _ = fs::remove_file(self.at("got"));
+        self.kift(["get", "--quiet", &self.device(name), "got"]).ok();
+        fs::read(self.at("got")).expect("it was got")
+    }
+}
+
+impl Life {
+    /// What it has said.
+    #[must_use]
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.console).unwrap_or_default()
+    }
+
+    /// Waits until it says this.
+    ///
+    /// # Panics
+    /// Where it ends, or never says it.
+    #[track_caller]
+    pub fn wait_for(&mut self, text: &str) {
+        wait_until(text, || {
+            let said = self.said();
+            assert!(said.contains(text) || !self.qemu.is_over(), "it has ended: {said}");
+            said.contains(text)
+        });
+    }
+
+    /// The power is cut.
+    ///
+    /// # Panics
+    /// Where it has ended before.
+    #[track_caller]
+    pub fn cut(self) {
+        self.qemu.signal(Signal::KILL);
+        assert!(self.qemu.end().was_killed());
+    }
+
+    /// The power is cut, unless it has ended by itself just before.
+    pub fn cut_or_ended(self) {
+        self.qemu.signal(Signal::KILL);
+        let _ = self.qemu.end();
+    }
+
+    /// Waits until it ends by itself; gives what it said, and its exit code.
+    ///
+    /// # Panics
+    /// Where it hangs.
+    #[track_caller]
+    pub fn end(self) -> (String, Option<i32>) {
+        let ended = self.qemu.end();
+        (fs::read_to_string(&self.console).unwrap_or_default(), ended.status.code())
+    }
+}
+
+/// A port of this machine that nobody has now.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    listener.local_addr().expect("its number").port()
+}
