@@ -9,6 +9,8 @@
 //! | [`net`] | TCP by smoltcp: `embedded-nal` for dialling and accepting, `embedded-io` for sessions |
 //! | [`device`] | the device itself: its memory, the task that serves and the task that asks |
 //!
+//! With the feature `card`, also [`card`]: files on an SD card with a FAT.
+//!
 //! With the feature `board` (the default), also [`board`]: a model of the hardware on Linux, which
 //! the program `kift-firmware-sim` runs the device on.
 
@@ -20,6 +22,8 @@ extern crate std;
 
 #[cfg(feature = "board")]
 pub mod board;
+#[cfg(feature = "card")]
+pub mod card;
 pub mod device;
 pub mod disk;
 pub mod flash;

@@ -1,0 +1,134 @@
+//! What a card keeps of its own, in blocks that never move.
+//!
+//! ```text
+//! block 0, 1         an item's two copies: the older is written over, so a cut leaves one
+//! block 2, 3, ...    the other items
+//! block 18..27       what is being changed, or was: see `journal`
+//! ```
+//!
+//! ```text
+//! 0        4        8         12       14
+//! | CRC-32C | "KIFT" | counter | number | postcard |
+//! ```
+//!
+//! What an item was before stays in its other copy: whoever can read the card learns the device's key
+//! anyway, and may learn the seed of the last boot.
+
+use embedded_sdmmc::{Block, BlockDevice};
+use kift_core::crc32c;
+use kift_core::wire::{Code, TransferId};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::PEERS_MAX;
+use super::clusters::Card;
+use super::volume::{put_at, u16_at, u32_at};
+use crate::disk::PeerRole;
+
+/// The numbers of the items.
+pub(super) const VOLUME: u32 = 0;
+pub(super) const IDENTITY: u32 = 1;
+pub(super) const SEED: u32 = 2;
+pub(super) const ERRAND: u32 = 3;
+pub(super) const WINDOW: u32 = 4;
+pub(super) const PEERS: u32 = 5;
+
+/// The first block behind the items.
+pub(super) const JOURNAL: u32 = 2 * (PEERS + PEERS_MAX as u32);
+
+/// All of it.
+pub(super) const OWN_BLOCKS: u32 = 32;
+
+const MARK: &[u8; 4] = b"KIFT";
+
+/// About the card as a whole.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Boots {
+    pub version: u8,
+    /// How often it was mounted.
+    pub boots: u32,
+}
+
+/// A peer that the device knows, and the token by which it came.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Peer {
+    /// None for one that was forgotten. Its token stays used.
+    pub known: Option<([u8; 32], PeerRole)>,
+    pub token: Option<TokenDigest>,
+}
+
+/// By which a token that was used is known again.
+pub(super) type TokenDigest = [u8; 16];
+
+/// What the device is about to send, or was.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Errand {
+    /// Tells it from others.
+    pub of: [u8; 16],
+    /// By which the server knows it again.
+    pub transfer: TransferId,
+}
+
+/// A block with `value`, which is number `number`.
+pub(super) fn seal(number: u32, counter: u32, value: &impl Serialize) -> Result<Block, Code> {
+    let mut block = Block::new();
+    put_at(&mut block.contents, 4, MARK);
+    put_at(&mut block.contents, 8, &counter.to_le_bytes());
+    put_at(&mut block.contents, 12, &(number as u16).to_le_bytes());
+    let (_, room) = block.contents.split_at_mut(14);
+    postcard::to_slice(value, room).map_err(|_| Code::Internal)?;
+    let (sum, rest) = block.contents.split_at_mut(4);
+    put_at(sum, 0, &crc32c(rest).to_le_bytes());
+    Ok(block)
+}
+
+/// The counter of a block that is number `number`, if it is whole.
+pub(super) fn counter(number: u32, block: &Block) -> Option<u32> {
+    let (_, rest) = block.contents.split_at(4);
+    let is_whole = u32_at(&block.contents, 0) == crc32c(rest) && rest.starts_with(MARK);
+    let is_it = u32::from(u16_at(&block.contents, 12)) == number;
+    (is_whole && is_it).then(|| u32_at(&block.contents, 8))
+}
+
+/// What a block that is whole has.
+pub(super) fn unseal<T: DeserializeOwned>(block: &Block) -> Option<T> {
+    let (_, value) = block.contents.split_at(14);
+    postcard::from_bytes(value).ok()
+}
+
+impl<D: BlockDevice> Card<D> {
+    /// The item of this number, if there is one.
+    pub(super) fn item<T: DeserializeOwned>(&mut self, number: u32) -> Result<Option<T>, Code> {
+        let mut blocks = [Block::new(), Block::new()];
+        self.blocks.read(self.own + 2 * number, &mut blocks)?;
+        let [left, right] = &blocks;
+        let newest = match (counter(number, left), counter(number, right)) {
+            (None, None) => return Ok(None),
+            (one, other) if one > other => left,
+            _ => right,
+        };
+        // What is whole and no such item is of another version, or nobody's.
+        unseal::<Option<T>>(newest).ok_or(Code::Io)
+    }
+
+    /// Keeps an item, in the place of the one that there may be.
+    pub(super) fn set_item(&mut self, number: u32, value: &impl Serialize) -> Result<(), Code> {
+        self.write_item(number, &Some(value))
+    }
+
+    /// Keeps it no more.
+    pub(super) fn remove_item(&mut self, number: u32) -> Result<(), Code> {
+        self.write_item(number, &None::<()>)
+    }
+
+    fn write_item(&mut self, number: u32, value: &impl Serialize) -> Result<(), Code> {
+        let mut blocks = [Block::new(), Block::new()];
+        let at = self.own + 2 * number;
+        self.blocks.read(at, &mut blocks)?;
+        let [left, right] = blocks.map(|block| counter(number, &block));
+        let older = u32::from(left > right);
+        let last = left.max(right).unwrap_or(0);
+        let block = seal(number, last.wrapping_add(1), value)?;
+        self.blocks.write(at + older, core::slice::from_ref(&block))
+    }
+}
