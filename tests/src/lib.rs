@@ -4,6 +4,7 @@
 pub mod app;
 pub mod asking;
 pub mod busy;
+pub mod card;
 pub mod device;
 pub mod dial;
 pub mod disk;
