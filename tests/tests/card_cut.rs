@@ -271,6 +271,8 @@ fn a_replacement() {
 #[test]
 fn an_upload_into_a_full_directory() {
     let mut before = some_files();
+    // What is free is not blank.
+    before.extend([put("filler", 50_000, 5), Step::Delete("filler")]);
     before.extend((0..13).map(|number| {
         let name: &'static str = format!("folder/{number}").leak();
         put(name, 10, number)
