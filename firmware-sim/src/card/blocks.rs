@@ -106,9 +106,13 @@ impl<D: BlockDevice> Blocks<D> {
             self.flush()?;
             self.at = None;
         }
-        if self.is_stuck || self.device.write(blocks, BlockIdx(at)).is_err() {
-            self.is_stuck = true;
-            return Err(Code::Io);
+        // One by one: of several at a time embedded-sdmmc does not ask the card whether it has them.
+        for (block, at) in blocks.iter().zip(at..) {
+            let block = core::slice::from_ref(block);
+            if self.is_stuck || self.device.write(block, BlockIdx(at)).is_err() {
+                self.is_stuck = true;
+                return Err(Code::Io);
+            }
         }
         Ok(())
     }
