@@ -9,7 +9,7 @@
 
 use embedded_sdmmc::{Block, BlockDevice};
 use heapless::Vec;
-use kift_core::wire::{Code, Digest, TransferId};
+use kift_core::wire::{Code, Digest, TransferId, bytes};
 use serde::{Deserialize, Serialize};
 
 use super::STORED_MAX;
@@ -31,7 +31,9 @@ const _: () = assert!(JOURNAL + RECORDS <= OWN_BLOCKS);
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Patch {
     pub place: Place,
+    #[serde(deserialize_with = "bytes")]
     old: [u8; ENTRY_LEN],
+    #[serde(deserialize_with = "bytes")]
     pub new: [u8; ENTRY_LEN],
 }
 
@@ -51,6 +53,7 @@ pub(super) struct Stored {
     pub transfer: TransferId,
     /// The directory and the name that were asked for.
     pub folder: u32,
+    #[serde(deserialize_with = "bytes")]
     pub name: [u8; 11],
     pub root: Digest,
     pub suffix: u32,

@@ -7,7 +7,9 @@ use kift_core::secure::{Peer, PublicKey, Token};
 use kift_core::wire::{Code, TransferId};
 
 use super::PEERS_MAX;
-use super::own::{ERRAND, Errand, IDENTITY, PEERS, Peer as Record, SEED, TokenDigest};
+use super::own::{
+    ERRAND, Errand, IDENTITY, Known, PEERS, Peer as Record, SEED, Secret, TokenDigest,
+};
 use super::store::Store;
 use crate::disk::PeerRole;
 
@@ -17,7 +19,7 @@ impl<D: BlockDevice, const HANDLES: usize> Store<D, HANDLES> {
     /// # Errors
     /// [`Code::Io`].
     pub fn identity(&mut self) -> Result<Option<[u8; 32]>, Code> {
-        self.card.item(IDENTITY)
+        self.secret(IDENTITY)
     }
 
     /// Gives the device its key.
@@ -25,7 +27,7 @@ impl<D: BlockDevice, const HANDLES: usize> Store<D, HANDLES> {
     /// # Errors
     /// [`Code::Io`].
     pub fn set_identity(&mut self, secret: &[u8; 32]) -> Result<(), Code> {
-        self.card.set_item(IDENTITY, secret)
+        self.card.set_item(IDENTITY, &Secret(*secret))
     }
 
     /// What the random numbers of the next boot come from, if the device was given that.
@@ -33,7 +35,7 @@ impl<D: BlockDevice, const HANDLES: usize> Store<D, HANDLES> {
     /// # Errors
     /// [`Code::Io`].
     pub fn seed(&mut self) -> Result<Option<[u8; 32]>, Code> {
-        self.card.item(SEED)
+        self.secret(SEED)
     }
 
     /// Gives the device a seed, in the place of the one that it may have.
@@ -41,7 +43,7 @@ impl<D: BlockDevice, const HANDLES: usize> Store<D, HANDLES> {
     /// # Errors
     /// [`Code::Io`].
     pub fn set_seed(&mut self, seed: &[u8; 32]) -> Result<(), Code> {
-        self.card.set_item(SEED, seed)
+        self.card.set_item(SEED, &Secret(*seed))
     }
 
     /// The peer at `place`, below [`PEERS_MAX`], if there is one.
@@ -50,7 +52,7 @@ impl<D: BlockDevice, const HANDLES: usize> Store<D, HANDLES> {
     /// [`Code::Io`].
     pub fn peer(&mut self, place: usize) -> Result<Option<(PublicKey, PeerRole)>, Code> {
         let known = self.record(place)?.and_then(|record| record.known);
-        Ok(known.map(|(key, role)| (PublicKey(key), role)))
+        Ok(known.map(|Known { key, role }| (PublicKey(key), role)))
     }
 
     /// Whether the device knows `key` as `role`.
@@ -83,7 +85,7 @@ impl<D: BlockDevice, const HANDLES: usize> Store<D, HANDLES> {
     pub fn forget_peer(&mut self, key: &PublicKey) -> Result<bool, Code> {
         for place in 0..PEERS_MAX {
             if let Some(record) = self.record(place)?
-                && record.known.is_some_and(|(known, _)| known == key.0)
+                && record.known.is_some_and(|known| known.key == key.0)
             {
                 self.set_record(place, &Record { known: None, ..record })?;
                 return Ok(true);
@@ -152,6 +154,10 @@ impl<D: BlockDevice, const HANDLES: usize> Store<D, HANDLES> {
         self.card.remove_item(ERRAND)
     }
 
+    fn secret(&mut self, number: u32) -> Result<Option<[u8; 32]>, Code> {
+        Ok(self.card.item(number)?.map(|Secret(secret)| secret))
+    }
+
     fn record(&mut self, place: usize) -> Result<Option<Record>, Code> {
         self.card.item(PEERS + place as u32)
     }
@@ -170,8 +176,8 @@ impl<D: BlockDevice, const HANDLES: usize> Store<D, HANDLES> {
         let (mut blank, mut left) = (None, None);
         for place in 0..PEERS_MAX {
             match self.record(place)? {
-                Some(Record { known: Some((known, before)), token: used }) if known == key.0 => {
-                    let known = Some((known, before.and(role)));
+                Some(Record { known: Some(before), token: used }) if before.key == key.0 => {
+                    let known = Some(Known { role: before.role.and(role), ..before });
                     return self.set_record(place, &Record { known, token: token.or(used) });
                 }
                 Some(Record { known: None, .. }) => left = left.or(Some(place)),
@@ -180,7 +186,8 @@ impl<D: BlockDevice, const HANDLES: usize> Store<D, HANDLES> {
             }
         }
         let place = blank.or(left).ok_or(Code::TooMany)?;
-        self.set_record(place, &Record { known: Some((key.0, role)), token })
+        let known = Some(Known { key: key.0, role });
+        self.set_record(place, &Record { known, token })
     }
 }
 
@@ -189,5 +196,5 @@ fn digest(token: &Token) -> TokenDigest {
     hasher.update(&token.0);
     let mut digest = [0; 16];
     digest.iter_mut().zip(hasher.finalize().as_bytes()).for_each(|(to, from)| *to = *from);
-    digest
+    TokenDigest(digest)
 }

@@ -14,9 +14,9 @@
 //! What an item was before stays in its other copy: whoever can read the card learns the device's key
 //! anyway, and may learn the seed of the last boot.
 
+use crc::{CRC_32_ISCSI, Crc, NoTable};
 use embedded_sdmmc::{Block, BlockDevice};
-use kift_core::crc32c;
-use kift_core::wire::{Code, TransferId};
+use kift_core::wire::{Code, TransferId, bytes};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -41,6 +41,9 @@ pub(super) const OWN_BLOCKS: u32 = 32;
 
 const MARK: &[u8; 4] = b"KIFT";
 
+/// Slower than with a table, which takes more flash than all else here.
+const CRC: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISCSI);
+
 /// About the card as a whole.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Boots {
@@ -53,17 +56,31 @@ pub(super) struct Boots {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Peer {
     /// None for one that was forgotten. Its token stays used.
-    pub known: Option<([u8; 32], PeerRole)>,
+    pub known: Option<Known>,
     pub token: Option<TokenDigest>,
 }
 
+/// Who a peer is, and as what it is known.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Known {
+    #[serde(deserialize_with = "bytes")]
+    pub key: [u8; 32],
+    pub role: PeerRole,
+}
+
 /// By which a token that was used is known again.
-pub(super) type TokenDigest = [u8; 16];
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct TokenDigest(#[serde(deserialize_with = "bytes")] pub [u8; 16]);
+
+/// What nobody else is to know.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(super) struct Secret(#[serde(deserialize_with = "bytes")] pub [u8; 32]);
 
 /// What the device is about to send, or was.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Errand {
     /// Tells it from others.
+    #[serde(deserialize_with = "bytes")]
     pub of: [u8; 16],
     /// By which the server knows it again.
     pub transfer: TransferId,
@@ -78,14 +95,14 @@ pub(super) fn seal(number: u32, counter: u32, value: &impl Serialize) -> Result<
     let (_, room) = block.contents.split_at_mut(14);
     postcard::to_slice(value, room).map_err(|_| Code::Internal)?;
     let (sum, rest) = block.contents.split_at_mut(4);
-    put_at(sum, 0, &crc32c(rest).to_le_bytes());
+    put_at(sum, 0, &CRC.checksum(rest).to_le_bytes());
     Ok(block)
 }
 
 /// The counter of a block that is number `number`, if it is whole.
 pub(super) fn counter(number: u32, block: &Block) -> Option<u32> {
     let (_, rest) = block.contents.split_at(4);
-    let is_whole = u32_at(&block.contents, 0) == crc32c(rest) && rest.starts_with(MARK);
+    let is_whole = u32_at(&block.contents, 0) == CRC.checksum(rest) && rest.starts_with(MARK);
     let is_it = u32::from(u16_at(&block.contents, 12)) == number;
     (is_whole && is_it).then(|| u32_at(&block.contents, 8))
 }

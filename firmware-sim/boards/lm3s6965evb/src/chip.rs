@@ -65,6 +65,12 @@ pub(crate) fn wake_by(line: Line) {
     unsafe { NVIC::unmask(line) };
 }
 
+/// The vectors of interrupts. None is taken, so there need not be one for each.
+// SAFETY: it is the name and the place that the runtime asks for.
+#[unsafe(link_section = ".vector_table.interrupts")]
+#[unsafe(no_mangle)]
+static __INTERRUPTS: [usize; 1] = [0];
+
 #[exception]
 unsafe fn HardFault(_: &ExceptionFrame) -> ! {
     crate::uart::print("device: fault\n");

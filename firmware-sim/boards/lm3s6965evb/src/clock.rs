@@ -28,6 +28,8 @@ pub(crate) struct Clock {
 impl Clock {
     /// Starts the watchdog, and SysTick.
     pub(crate) fn start(mut syst: SYST) -> Self {
+        // SysTick only wakes: nobody handles it.
+        cortex_m::interrupt::disable();
         WATCHDOG::LOAD.write(u32::MAX);
         WATCHDOG::CONTROL.write(COUNT);
         syst.set_clock_source(SystClkSource::Core);
