@@ -16,7 +16,7 @@ use super::STORED_MAX;
 use super::clusters::Card;
 use super::entry::{ENTRY_LEN, Entry};
 use super::folder::Place;
-use super::own::{JOURNAL, OWN_BLOCKS, counter, seal, unseal};
+use super::own::{JOURNAL, OWN_BLOCKS, block_with, counter, seal, unseal};
 use super::volume::put_at;
 
 /// Entries that a change may have.
@@ -77,7 +77,8 @@ impl<D: BlockDevice> Card<D> {
         };
         let sequence = self.sequence.wrapping_add(1);
         let number = JOURNAL + record;
-        let block = seal(number, sequence, change)?;
+        let mut block = block_with(change)?;
+        seal(&mut block, number, sequence);
         self.blocks.write(self.own + number, core::slice::from_ref(&block))?;
         self.sequence = sequence;
         if change.stored.is_some() {

@@ -86,20 +86,29 @@ pub(super) struct Errand {
     pub transfer: TransferId,
 }
 
-/// A block with `value`, which is number `number`.
-pub(super) fn seal(number: u32, counter: u32, value: &impl Serialize) -> Result<Block, Code> {
+/// Where a block has its value.
+const VALUE: usize = 14;
+
+/// A block with `value`, which is still to be [sealed](seal).
+pub(super) fn block_with(value: &impl Serialize) -> Result<Block, Code> {
     let mut block = Block::new();
-    put_at(&mut block.contents, 4, MARK);
-    put_at(&mut block.contents, 8, &counter.to_le_bytes());
-    put_at(&mut block.contents, 12, &(number as u16).to_le_bytes());
-    let (_, room) = block.contents.split_at_mut(14);
+    let (_, room) = block.contents.split_at_mut(VALUE);
     postcard::to_slice(value, room).map_err(|_| Code::Internal)?;
-    let (sum, rest) = block.contents.split_at_mut(4);
-    put_at(sum, 0, &CRC.checksum(rest).to_le_bytes());
     Ok(block)
 }
 
+/// Makes a block number `number`.
+#[inline(never)]
+pub(super) fn seal(block: &mut Block, number: u32, counter: u32) {
+    put_at(&mut block.contents, 4, MARK);
+    put_at(&mut block.contents, 8, &counter.to_le_bytes());
+    put_at(&mut block.contents, 12, &(number as u16).to_le_bytes());
+    let (sum, rest) = block.contents.split_at_mut(4);
+    put_at(sum, 0, &CRC.checksum(rest).to_le_bytes());
+}
+
 /// The counter of a block that is number `number`, if it is whole.
+#[inline(never)]
 pub(super) fn counter(number: u32, block: &Block) -> Option<u32> {
     let (_, rest) = block.contents.split_at(4);
     let is_whole = u32_at(&block.contents, 0) == CRC.checksum(rest) && rest.starts_with(MARK);
@@ -109,43 +118,53 @@ pub(super) fn counter(number: u32, block: &Block) -> Option<u32> {
 
 /// What a block that is whole has.
 pub(super) fn unseal<T: DeserializeOwned>(block: &Block) -> Option<T> {
-    let (_, value) = block.contents.split_at(14);
+    let (_, value) = block.contents.split_at(VALUE);
     postcard::from_bytes(value).ok()
 }
 
+// What is the same for all items is not generic, so that it is there once.
 impl<D: BlockDevice> Card<D> {
     /// The item of this number, if there is one.
     pub(super) fn item<T: DeserializeOwned>(&mut self, number: u32) -> Result<Option<T>, Code> {
-        let mut blocks = [Block::new(), Block::new()];
-        self.blocks.read(self.own + 2 * number, &mut blocks)?;
-        let [left, right] = &blocks;
-        let newest = match (counter(number, left), counter(number, right)) {
-            (None, None) => return Ok(None),
-            (one, other) if one > other => left,
-            _ => right,
-        };
+        let Some(block) = self.newest(number)? else { return Ok(None) };
         // What is whole and no such item is of another version, or nobody's.
-        unseal::<Option<T>>(newest).ok_or(Code::Io)
+        unseal::<Option<T>>(&block).ok_or(Code::Io)
     }
 
     /// Keeps an item, in the place of the one that there may be.
     pub(super) fn set_item(&mut self, number: u32, value: &impl Serialize) -> Result<(), Code> {
-        self.write_item(number, &Some(value))
+        self.replace(number, block_with(&Some(value))?)
     }
 
     /// Keeps it no more.
     pub(super) fn remove_item(&mut self, number: u32) -> Result<(), Code> {
-        self.write_item(number, &None::<()>)
+        self.replace(number, block_with(&None::<()>)?)
     }
 
-    fn write_item(&mut self, number: u32, value: &impl Serialize) -> Result<(), Code> {
+    #[inline(never)]
+    fn newest(&mut self, number: u32) -> Result<Option<Block>, Code> {
         let mut blocks = [Block::new(), Block::new()];
+        self.blocks.read(self.own + 2 * number, &mut blocks)?;
+        let [left, right] = blocks;
+        Ok(match (counter(number, &left), counter(number, &right)) {
+            (None, None) => None,
+            (one, other) => Some(if one > other { left } else { right }),
+        })
+    }
+
+    #[inline(never)]
+    fn replace(&mut self, number: u32, mut block: Block) -> Result<(), Code> {
         let at = self.own + 2 * number;
-        self.blocks.read(at, &mut blocks)?;
-        let [left, right] = blocks.map(|block| counter(number, &block));
-        let older = u32::from(left > right);
+        let mut counters = [None; 2];
+        for (counter, at) in counters.iter_mut().zip(at..) {
+            let mut there = [Block::new()];
+            self.blocks.read(at, &mut there)?;
+            let [there] = &there;
+            *counter = self::counter(number, there);
+        }
+        let [left, right] = counters;
         let last = left.max(right).unwrap_or(0);
-        let block = seal(number, last.wrapping_add(1), value)?;
-        self.blocks.write(at + older, core::slice::from_ref(&block))
+        seal(&mut block, number, last.wrapping_add(1));
+        self.blocks.write(at + u32::from(left > right), core::slice::from_ref(&block))
     }
 }

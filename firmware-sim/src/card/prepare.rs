@@ -1,6 +1,6 @@
 //! What makes a card that of a device.
 
-use embedded_sdmmc::{Block, BlockDevice};
+use embedded_sdmmc::BlockDevice;
 use kift_core::wire::Code;
 
 use super::blocks::{BLOCK_LEN, Blocks};
@@ -84,8 +84,8 @@ impl<D: BlockDevice> Card<D> {
             }
         })?;
         self.blocks.flush()?;
-        let boots = super::own::seal(VOLUME, 1, &Some(Boots { version: VERSION, boots: 0 }))?;
-        self.blocks.write(own, core::slice::from_ref::<Block>(&boots))?;
+        self.own = own;
+        self.set_item(VOLUME, &Boots { version: VERSION, boots: 0 })?;
         let Place { block, at } = self.free_place(ROOT)?;
         let entry = Entry::own(FOLDER, true, folder, 0);
         self.blocks.change(block, |entries| put_at(entries, at.into(), &entry.0))?;

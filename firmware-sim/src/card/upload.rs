@@ -75,11 +75,13 @@ impl Chain {
             let count = (skip + wanted).div_ceil(BLOCK_LEN).min(left).min(BLOCKS);
             let (read, _) = blocks.split_at_mut(count);
             card.blocks.read(block, read)?;
-            let bytes = read.iter().flat_map(|block| block.contents).skip(skip).take(wanted);
-            let mut len = 0;
-            for (to, from) in room.iter_mut().zip(bytes) {
-                *to = from;
-                len += 1;
+            let (mut len, mut skip) = (0, skip);
+            for block in read {
+                let piece = block.contents.get(skip..).unwrap_or_default();
+                let room = room.get_mut(len..wanted).unwrap_or_default();
+                room.iter_mut().zip(piece).for_each(|(to, from)| *to = *from);
+                len += piece.len().min(room.len());
+                skip = 0;
             }
             at += len as u32;
             filled += len;
