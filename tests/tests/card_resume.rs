@@ -227,6 +227,26 @@ fn keys_peers_and_tokens_are_kept() {
     assert_eq!(device.errand([2; 16], transfer(4)), Ok(transfer(4)));
 }
 
+/// A block that a card did not keep as it was written is that of the other copy.
+#[test]
+fn of_two_copies_one_is_enough() {
+    let mut device = device(FAT16);
+    for number in 1..=3 {
+        device.set_seed(&[0xd0 + number; 32]).unwrap();
+    }
+    let image = device.device().image();
+    let at = |number: u8| image.windows(32).position(|bytes| *bytes == [0xd0 + number; 32]);
+    assert_eq!(at(1), None, "it is written over");
+    for (damaged, left) in [(3, 2), (2, 3)] {
+        let mut image = image.clone();
+        image[at(damaged).unwrap() + 7] ^= 4;
+        let mut device = Device::mount(Card::new(&image)).unwrap();
+        assert_eq!(device.seed(), Ok(Some([0xd0 + left; 32])));
+        device.set_seed(&[1; 32]).unwrap();
+        assert_eq!(mounted_again(device).seed(), Ok(Some([1; 32])));
+    }
+}
+
 /// Whatever is under way ends with a reason, and with the card back the next boot finds all.
 #[test]
 fn a_card_that_is_pulled_out() {

@@ -2,7 +2,6 @@
 
 use embedded_sdmmc::BlockDevice;
 use kift_core::wire::Code;
-use serde::{Deserialize, Serialize};
 
 use super::blocks::BLOCK_LEN;
 use super::clusters::Card;
@@ -19,7 +18,7 @@ const ENTRIES_MAX: u32 = 65536;
 const PER_BLOCK: u32 = (BLOCK_LEN / ENTRY_LEN) as u32;
 
 /// Where an entry is: in which block, and from which byte of it on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     pub block: u32,
     pub at: u16,

@@ -9,15 +9,15 @@
 
 use embedded_sdmmc::{Block, BlockDevice};
 use heapless::Vec;
-use kift_core::wire::{Code, Digest, TransferId, bytes};
-use serde::{Deserialize, Serialize};
+use kift_core::wire::{Code, Digest, TransferId};
 
 use super::STORED_MAX;
+use super::blocks::BLOCK_LEN;
 use super::clusters::Card;
 use super::entry::{ENTRY_LEN, Entry};
 use super::folder::Place;
-use super::own::{JOURNAL, OWN_BLOCKS, block_with, counter, seal, unseal};
-use super::volume::put_at;
+use super::own::{JOURNAL, OWN_BLOCKS, VALUE, counter, seal};
+use super::volume::{put_at, u16_at, u32_at};
 
 /// Entries that a change may have.
 const PATCHES_MAX: usize = 4;
@@ -25,20 +25,18 @@ const PATCHES_MAX: usize = 4;
 /// Blocks of the journal: those of the uploads that were stored last, and one for other changes.
 const RECORDS: u32 = STORED_MAX as u32 + 1;
 
-const _: () = assert!(JOURNAL + RECORDS <= OWN_BLOCKS);
+const _: () = assert!(JOURNAL + RECORDS <= OWN_BLOCKS && STORED + 36 + 32 <= BLOCK_LEN);
 
 /// An entry that is to become another.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Patch {
     pub place: Place,
-    #[serde(deserialize_with = "bytes")]
     old: [u8; ENTRY_LEN],
-    #[serde(deserialize_with = "bytes")]
     pub new: [u8; ENTRY_LEN],
 }
 
 /// A change.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Change {
     /// What came of an upload, where it is one.
     pub stored: Option<Stored>,
@@ -48,22 +46,77 @@ pub(super) struct Change {
 }
 
 /// An upload that was stored.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone)]
 pub(super) struct Stored {
     pub transfer: TransferId,
     /// The directory and the name that were asked for.
     pub folder: u32,
-    #[serde(deserialize_with = "bytes")]
     pub name: [u8; 11],
     pub root: Digest,
     pub suffix: u32,
 }
+
+/// Bytes that a patch takes of a block.
+const PATCH_LEN: usize = 4 + 2 + 2 * ENTRY_LEN;
+
+/// Where a block has what was stored, behind the patches.
+const STORED: usize = VALUE + 4 + 1 + PATCHES_MAX * PATCH_LEN;
 
 impl Change {
     /// One entry more.
     pub(super) fn push(&mut self, place: Place, old: Entry, new: Entry) -> Result<(), Code> {
         self.patches.push(Patch { place, old: old.0, new: new.0 }).map_err(|_| Code::Internal)
     }
+
+    /// Puts it into a block, which is empty.
+    fn write(&self, block: &mut [u8; BLOCK_LEN]) {
+        put_at(block, VALUE, &self.freed.to_le_bytes());
+        put_at(block, VALUE + 4, &[self.patches.len() as u8]);
+        for (Patch { place, old, new }, at) in self.patches.iter().zip(places()) {
+            put_at(block, at, &place.block.to_le_bytes());
+            put_at(block, at + 4, &place.at.to_le_bytes());
+            put_at(block, at + 6, old);
+            put_at(block, at + 6 + ENTRY_LEN, new);
+        }
+        if let Some(Stored { transfer, folder, name, root, suffix }) = &self.stored {
+            put_at(block, STORED, &[1]);
+            put_at(block, STORED + 1, &folder.to_le_bytes());
+            put_at(block, STORED + 5, &suffix.to_le_bytes());
+            put_at(block, STORED + 9, name);
+            put_at(block, STORED + 20, &transfer.0);
+            put_at(block, STORED + 36, &root.0);
+        }
+    }
+
+    /// Takes it out of a block that is whole.
+    fn read(block: &[u8; BLOCK_LEN]) -> Self {
+        let is_stored = block[STORED] != 0;
+        let stored = is_stored.then(|| Stored {
+            folder: u32_at(block, STORED + 1),
+            suffix: u32_at(block, STORED + 5),
+            name: bytes_at(block, STORED + 9),
+            transfer: TransferId(bytes_at(block, STORED + 20)),
+            root: Digest(bytes_at(block, STORED + 36)),
+        });
+        let patch = |at: usize| Patch {
+            place: Place { block: u32_at(block, at), at: u16_at(block, at + 4) },
+            old: bytes_at(block, at + 6),
+            new: bytes_at(block, at + 6 + ENTRY_LEN),
+        };
+        let patches = places().take(block[VALUE + 4].into()).map(patch).collect();
+        Self { stored, freed: u32_at(block, VALUE), patches }
+    }
+}
+
+/// Where a block has the patches.
+fn places() -> impl Iterator<Item = usize> {
+    (0..PATCHES_MAX).map(|number| VALUE + 5 + number * PATCH_LEN)
+}
+
+fn bytes_at<const N: usize>(block: &[u8; BLOCK_LEN], at: usize) -> [u8; N] {
+    let mut bytes = [0; N];
+    bytes.iter_mut().zip(block.iter().skip(at)).for_each(|(to, from)| *to = *from);
+    bytes
 }
 
 impl<D: BlockDevice> Card<D> {
@@ -77,7 +130,8 @@ impl<D: BlockDevice> Card<D> {
         };
         let sequence = self.sequence.wrapping_add(1);
         let number = JOURNAL + record;
-        let mut block = block_with(change)?;
+        let mut block = Block::new();
+        change.write(&mut block.contents);
         seal(&mut block, number, sequence);
         self.blocks.write(self.own + number, core::slice::from_ref(&block))?;
         self.sequence = sequence;
@@ -137,7 +191,7 @@ impl<D: BlockDevice> Card<D> {
         let mut block = [Block::new()];
         self.blocks.read(self.own + number, &mut block)?;
         let [block] = &block;
-        Ok(counter(number, block).and_then(|sequence| Some((sequence, unseal(block)?))))
+        Ok(counter(number, block).map(|sequence| (sequence, Change::read(&block.contents))))
     }
 
     /// What came of an upload, of those that were stored last, and the entry that it became.

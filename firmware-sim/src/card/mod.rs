@@ -25,7 +25,8 @@
 //! no others are taken. What a computer gave a long name to is not shown, and counted where a listing
 //! is closed.
 //!
-//! A time of last modification is kept to 10 ms. The BLAKE3 of a file is computed when it is asked
+//! A time of last modification is kept to 10 ms, so that a peer with a finer one takes a file for
+//! another where it compares times. The BLAKE3 of a file is computed when it is asked
 //! for. A write that fails may have happened or not: nothing is written after it before the next
 //! mount, which looks.
 

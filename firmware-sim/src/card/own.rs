@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! 0        4        8         12       14
-//! | CRC-32C | "KIFT" | counter | number | postcard |
+//! | CRC-32C | "KIFT" | counter | number | an item, by postcard, or a change |
 //! ```
 //!
 //! What an item was before stays in its other copy: whoever can read the card learns the device's key
@@ -87,10 +87,10 @@ pub(super) struct Errand {
 }
 
 /// Where a block has its value.
-const VALUE: usize = 14;
+pub(super) const VALUE: usize = 14;
 
 /// A block with `value`, which is still to be [sealed](seal).
-pub(super) fn block_with(value: &impl Serialize) -> Result<Block, Code> {
+fn block_with(value: &impl Serialize) -> Result<Block, Code> {
     let mut block = Block::new();
     let (_, room) = block.contents.split_at_mut(VALUE);
     postcard::to_slice(value, room).map_err(|_| Code::Internal)?;
@@ -117,7 +117,7 @@ pub(super) fn counter(number: u32, block: &Block) -> Option<u32> {
 }
 
 /// What a block that is whole has.
-pub(super) fn unseal<T: DeserializeOwned>(block: &Block) -> Option<T> {
+fn unseal<T: DeserializeOwned>(block: &Block) -> Option<T> {
     let (_, value) = block.contents.split_at(VALUE);
     postcard::from_bytes(value).ok()
 }

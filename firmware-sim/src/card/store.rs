@@ -102,9 +102,9 @@ impl<D: BlockDevice, const HANDLES: usize> Store<D, HANDLES> {
         card.finish()?;
         let mut rests = Rests::default();
         rests.find_all(&mut card)?;
-        card.forget_count()?;
         let boots = boots.wrapping_add(1);
         // A card that takes no more, which every change will be told, may be read all the same.
+        let _ = card.forget_count();
         let _ = card.set_item(VOLUME, &Boots { version, boots });
         Ok(Self { card, rests, boots, open: [const { Open::Nothing }; HANDLES], pairing: None })
     }
