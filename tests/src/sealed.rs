@@ -3,7 +3,7 @@
 use kift_core::crc32c;
 use kift_core::secure::{
     ChaChaPolyOnly, Ciphers, Entropy, NoEntropy, Noise, Plain, PublicKey, RustCrypto, SecretKey,
-    Security, Token, crc32c,
+    Security, Token,
 };
 use kift_core::session::Config;
 
