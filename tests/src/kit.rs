@@ -25,11 +25,54 @@ pub fn seed() -> String {
     format!("seed={SEED}")
 }
 
-/// What a board needs of the machine that the tests run on.
-const TOOLS: [&str; 2] = ["qemu-system-arm", "arm-none-eabi-ld"];
+/// Which board it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Board {
+    /// The SmartFusion2 kit, with its files on NOR flash.
+    EmcraftSf2,
+    /// The LM3S6965 kit, with its files on an SD card.
+    Lm3s6965evb,
+}
 
-/// Blank flash of the SmartFusion2 kit, in bytes.
-const NOR_LEN: usize = 16 << 20;
+impl Board {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::EmcraftSf2 => "emcraft-sf2",
+            Self::Lm3s6965evb => "lm3s6965evb",
+        }
+    }
+
+    /// How QEMU has its disk, and what it adds to a network.
+    const fn interfaces(self) -> [&'static str; 2] {
+        match self {
+            Self::EmcraftSf2 => ["mtd", ",model=msf2-emac"],
+            Self::Lm3s6965evb => ["sd", ""],
+        }
+    }
+
+    /// What it needs of the machine that the tests run on.
+    const fn tools(self) -> &'static [&'static str] {
+        match self {
+            Self::EmcraftSf2 => &["qemu-system-arm", "arm-none-eabi-ld"],
+            Self::Lm3s6965evb => &["qemu-system-arm", "arm-none-eabi-ld", "mkfs.fat"],
+        }
+    }
+
+    /// Makes a disk that nobody has written to.
+    fn make_disk(self, path: &Path) {
+        match self {
+            // 16 MiB of NOR flash.
+            Self::EmcraftSf2 => fs::write(path, vec![0xff; 16 << 20]).expect("room"),
+            // A FAT16 of clusters of 2 KiB, 32 MiB of them.
+            Self::Lm3s6965evb => {
+                let mut made = tool("mkfs.fat");
+                made.args(["-F16", "-s4", "-C"]).arg(path).arg("32768");
+                let made = made.output().expect("mkfs.fat");
+                assert!(made.status.success(), "{made:?}");
+            }
+        }
+    }
+}
 
 /// A program, which may be among those of the administrator.
 fn tool(name: &str) -> Command {
@@ -49,34 +92,35 @@ fn cargo(board: &str) -> Command {
     cargo
 }
 
-/// The image of the SmartFusion2 kit, if it can be built here and run.
-fn image(test: &str) -> Option<&'static Path> {
-    static IMAGE: OnceLock<PathBuf> = OnceLock::new();
-    for name in TOOLS {
+/// A board's image, if it can be built here and run.
+fn image(board: Board, test: &str) -> Option<&'static Path> {
+    static IMAGES: [OnceLock<PathBuf>; 2] = [const { OnceLock::new() }; 2];
+    for name in board.tools() {
         if tool(name).arg("--version").output().is_err() {
             skip(test, &format!("needs {name}"));
             return None;
         }
     }
-    let board = "emcraft-sf2";
-    if !cargo(board).arg("--which").output().is_ok_and(|said| said.status.success()) {
+    let name = board.name();
+    if !cargo(name).arg("--which").output().is_ok_and(|said| said.status.success()) {
         skip(test, "needs a toolchain for thumbv7m-none-eabi");
         return None;
     }
-    Some(IMAGE.get_or_init(|| {
+    Some(IMAGES[board as usize].get_or_init(|| {
         let this = std::env::current_exe().expect("a test has a program");
-        let target = this.ancestors().nth(3).expect("TARGET/PROFILE/deps/this").join(board);
-        let mut build = cargo(board);
+        let target = this.ancestors().nth(3).expect("TARGET/PROFILE/deps/this").join(name);
+        let mut build = cargo(name);
         build.args(["build", "--release", "--locked", "--target-dir"]).arg(&target);
         let built = build.output().expect("bash");
         assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        target.join("thumbv7m-none-eabi/release/kift-emcraft-sf2")
+        target.join(format!("thumbv7m-none-eabi/release/kift-{name}"))
     }))
 }
 
-/// A SmartFusion2 kit with a flash that nobody has written to, and files of whoever is beside it.
+/// A board with a disk that nobody has written to, and files of whoever is beside it.
 #[derive(Debug)]
 pub struct Kit {
+    board: Board,
     image: &'static Path,
     place: TempDir,
     port: u16,
@@ -95,11 +139,11 @@ impl Kit {
     /// # Panics
     /// Where everything must run; or where the image cannot be built.
     #[must_use]
-    pub fn new(test: &str) -> Option<Self> {
-        let image = image(test)?;
+    pub fn new(test: &str, board: Board) -> Option<Self> {
+        let image = image(board, test)?;
         let place = crate::files::place();
-        let kit = Self { image, place, port: free_port() };
-        fs::write(kit.at("nor.img"), vec![0xff; NOR_LEN]).expect("room");
+        let kit = Self { board, image, place, port: free_port() };
+        board.make_disk(&kit.disk());
         kit.write_token("token", TOKEN);
         Some(kit)
     }
@@ -117,6 +161,12 @@ impl Kit {
     #[must_use]
     pub fn at(&self, name: &str) -> PathBuf {
         self.place.path().join(name)
+    }
+
+    /// What the device's files are on.
+    #[must_use]
+    pub fn disk(&self) -> PathBuf {
+        self.at("disk.img")
     }
 
     /// How that one names a file of the device.
@@ -143,16 +193,17 @@ impl Kit {
         // What an earlier life has said is not what this one says.
         let _ = fs::remove_file(&console);
         let words: String = words.into_iter().map(|word| format!(",arg={word}")).collect();
+        let [disk, nic] = self.board.interfaces();
         let mut qemu = Command::new("qemu-system-arm");
-        qemu.args(["-M", "emcraft-sf2", "-display", "none", "-monitor", "none"])
+        qemu.args(["-M", self.board.name(), "-display", "none", "-monitor", "none"])
             .arg("-serial")
             .arg(format!("file:{}", console.display()))
             .arg("-kernel")
             .arg(self.image)
             .arg("-drive")
-            .arg(format!("file={},if=mtd,format=raw", self.at("nor.img").display()))
+            .arg(format!("file={},if={disk},format=raw", self.disk().display()))
             .arg("-nic")
-            .arg(format!("{network},model=msf2-emac"))
+            .arg(format!("{network}{nic}"))
             .arg("-semihosting-config")
             .arg(format!("enable=on,target=native,arg=kift{words}"));
         Life { qemu: Running::start(qemu), console }

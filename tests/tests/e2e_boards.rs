@@ -1,5 +1,5 @@
-//! The bare-metal image of the SmartFusion2 kit, in QEMU: it serves and asks over sealed links, and
-//! the power is cut by killing QEMU.
+//! The bare-metal images, in QEMU: they serve and ask over sealed links, and their power is cut by
+//! killing QEMU.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use kift_tests::files::random;
-use kift_tests::kit::{Kit, Life, TOKEN, seed};
+use kift_tests::kit::{Board, Kit, Life, TOKEN, seed};
 use kift_tests::machine::{Running, command};
 use kift_tests::rng::Rng;
 use kift_tests::serving::{Serve, Server};
@@ -15,10 +15,10 @@ use kift_tests::serving::{Serve, Server};
 const MIB: usize = 1 << 20;
 
 /// Bytes of a file that the client finds worth going on with.
-const LARGE: usize = 2 * MIB;
+const LARGE: usize = 3 * MIB;
 
 /// How often the power is cut, unless the environment says it.
-const CUTS: u64 = 8;
+const CUTS: u64 = 6;
 
 fn cuts() -> u64 {
     std::env::var("KIFT_TRIALS").ok().and_then(|text| text.parse().ok()).unwrap_or(CUTS)
@@ -76,9 +76,8 @@ fn assert_refuses(life: Life, why: &str) {
     assert!(!console.contains("panic") && !console.contains("fault"), "{console}");
 }
 
-#[test]
-fn it_serves_files_both_ways() {
-    let Some(kit) = Kit::new("it_serves_files_both_ways") else { return };
+fn it_serves_files_both_ways(board: Board) {
+    let Some(kit) = Kit::new("it_serves_files_both_ways", board) else { return };
     let file = random(MIB, 1);
     fs::write(kit.at("file"), &file).unwrap();
     let device = kit.serve();
@@ -99,9 +98,8 @@ fn it_serves_files_both_ways() {
     device.cut();
 }
 
-#[test]
-fn it_asks_a_server() {
-    let Some(kit) = Kit::new("it_asks_a_server") else { return };
+fn it_asks_a_server(board: Board) {
+    let Some(kit) = Kit::new("it_asks_a_server", board) else { return };
     let host = Host::new(&kit, "host");
     let image = random(MIB, 2);
     fs::write(host.server.file("image"), &image).unwrap();
@@ -116,9 +114,8 @@ fn it_asks_a_server() {
 }
 
 /// Whatever moment it is: there is the old file or the new one, and an upload goes on.
-#[test]
-fn the_power_is_cut_while_it_serves() {
-    let Some(kit) = Kit::new("the_power_is_cut_while_it_serves") else { return };
+fn the_power_is_cut_while_it_serves(board: Board) {
+    let Some(kit) = Kit::new("the_power_is_cut_while_it_serves", board) else { return };
     let mut rng = Rng::new(3);
     let mut old = random(300_000, 3);
     fs::write(kit.at("file"), &old).unwrap();
@@ -135,7 +132,7 @@ fn the_power_is_cut_while_it_serves() {
         } else {
             kit.start_kift(["put", "--on-conflict", "replace", "file", &to])
         };
-        pass_some_time(&mut rng);
+        thread::sleep(Duration::from_millis(rng.between(500, 3500) as u64));
         device.cut();
         let ended = moving.end();
         cut_short += u64::from(!ended.status.success());
@@ -148,7 +145,7 @@ fn the_power_is_cut_while_it_serves() {
             continue;
         }
         assert!(there == new || !ended.status.success(), "trial {trial}: {ended:?}");
-        let again = kit.kift(["put", "--on-conflict", "replace", "file", &to]);
+        let again = kit.kift(["put", "-v", "--on-conflict", "replace", "file", &to]);
         went_on += u64::from(again.stderr.contains("goes on behind"));
         again.ok();
         assert!(kit.got("file") == new);
@@ -159,9 +156,8 @@ fn the_power_is_cut_while_it_serves() {
     assert!(cut_short > 0 && went_on > 0, "{cut_short} cut short, {went_on} went on");
 }
 
-#[test]
-fn the_power_is_cut_while_it_asks() {
-    let Some(kit) = Kit::new("the_power_is_cut_while_it_asks") else { return };
+fn the_power_is_cut_while_it_asks(board: Board) {
+    let Some(kit) = Kit::new("the_power_is_cut_while_it_asks", board) else { return };
     let host = Host::new(&kit, "host");
     let mut rng = Rng::new(4);
     let token = admin(&kit.at("host"), &["pair", "--quiet", "device"]);
@@ -192,10 +188,9 @@ fn the_power_is_cut_while_it_asks() {
     }
 }
 
-#[test]
-fn without_a_seed_nothing_is_sealed() {
-    let Some(kit) = Kit::new("without_a_seed_nothing_is_sealed") else { return };
-    assert_refuses(kit.start(["serve"]), "the flash is not formatted: seed=SEED has it formatted");
+fn without_a_seed_nothing_is_sealed(board: Board) {
+    let Some(kit) = Kit::new("without_a_seed_nothing_is_sealed", board) else { return };
+    assert_refuses(kit.start(["serve"]), "seed=SEED has it formatted");
     // As in flash that was never written.
     let none = format!("seed={}", "ff".repeat(32));
     for _ in 0..2 {
@@ -204,9 +199,8 @@ fn without_a_seed_nothing_is_sealed() {
     }
 }
 
-#[test]
-fn what_is_refused_is_told_at_both_ends() {
-    let Some(kit) = Kit::new("what_is_refused_is_told_at_both_ends") else { return };
+fn what_is_refused_is_told_at_both_ends(board: Board) {
+    let Some(kit) = Kit::new("what_is_refused_is_told_at_both_ends", board) else { return };
     let seed = seed();
     assert_refuses(kit.start(["fly", &seed]), "nothing to do");
     assert_refuses(kit.start(["serve", "seed=12"]), "not understood: seed=12");
@@ -228,13 +222,59 @@ fn what_is_refused_is_told_at_both_ends() {
 
     // Whoever has another token is told nothing, and so says that.
     kit.write_token("wrong", "zyxwvutsrqponmlkjihgfedcba");
-    fs::write(kit.at("file"), random(9 * MIB, 6)).unwrap();
+    // More than half of what there is.
+    let half = if board == Board::EmcraftSf2 { 9 } else { 17 } * MIB;
+    fs::write(kit.at("file"), random(half, 6)).unwrap();
     let device = kit.serve();
     let to = kit.device("");
     kit.kift(["put", "--token-file", "wrong", "file", &to]).fails(&[]);
     kit.kift(["put", "--quiet", "--token-file", "token", "file", &to]).ok();
     kit.kift(["put", "--quiet", "file", &kit.device("second")]).fails(&["no space left"]);
-    assert!(kit.got("file").len() == 9 * MIB);
+    assert_eq!(kit.got("file").len(), half);
     assert!(device.said().contains("session ended"), "{}", device.said());
     device.cut();
+}
+
+/// Each test on each board.
+macro_rules! boards {
+    ($($module:ident: $board:ident;)*) => {$(
+        mod $module {
+            use kift_tests::kit::Board::$board;
+
+            #[test]
+            fn it_serves_files_both_ways() {
+                super::it_serves_files_both_ways($board);
+            }
+
+            #[test]
+            fn it_asks_a_server() {
+                super::it_asks_a_server($board);
+            }
+
+            #[test]
+            fn the_power_is_cut_while_it_serves() {
+                super::the_power_is_cut_while_it_serves($board);
+            }
+
+            #[test]
+            fn the_power_is_cut_while_it_asks() {
+                super::the_power_is_cut_while_it_asks($board);
+            }
+
+            #[test]
+            fn without_a_seed_nothing_is_sealed() {
+                super::without_a_seed_nothing_is_sealed($board);
+            }
+
+            #[test]
+            fn what_is_refused_is_told_at_both_ends() {
+                super::what_is_refused_is_told_at_both_ends($board);
+            }
+        }
+    )*};
+}
+
+boards! {
+    emcraft_sf2: EmcraftSf2;
+    lm3s6965evb: Lm3s6965evb;
 }
