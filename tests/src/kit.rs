@@ -3,8 +3,10 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -131,6 +133,7 @@ pub struct Kit {
 pub struct Life {
     qemu: Running,
     console: PathBuf,
+    monitor: PathBuf,
 }
 
 impl Kit {
@@ -195,7 +198,8 @@ impl Kit {
         let words: String = words.into_iter().map(|word| format!(",arg={word}")).collect();
         let [disk, nic] = self.board.interfaces();
         let mut qemu = Command::new("qemu-system-arm");
-        qemu.args(["-M", self.board.name(), "-display", "none", "-monitor", "none"])
+        qemu.args(["-M", self.board.name(), "-display", "none", "-monitor"])
+            .arg(format!("unix:{},server=on,wait=off", self.at("monitor").display()))
             .arg("-serial")
             .arg(format!("file:{}", console.display()))
             .arg("-kernel")
@@ -206,7 +210,7 @@ impl Kit {
             .arg(format!("{network}{nic}"))
             .arg("-semihosting-config")
             .arg(format!("enable=on,target=native,arg=kift{words}"));
-        Life { qemu: Running::start(qemu), console }
+        Life { qemu: Running::start(qemu), console, monitor: self.at("monitor") }
     }
 
     /// Starts the device, and waits until it serves.
@@ -266,6 +270,22 @@ impl Life {
             assert!(said.contains(text) || !self.qemu.is_over(), "it has ended: {said}");
             said.contains(text)
         });
+    }
+
+    /// The card is pulled out.
+    ///
+    /// # Panics
+    /// Where QEMU cannot be told.
+    pub fn eject(&self) {
+        let mut monitor = UnixStream::connect(&self.monitor).expect("QEMU listens");
+        monitor.write_all(b"eject -f sd0\ninfo block\n").expect("QEMU reads");
+        let mut told = Vec::new();
+        let mut piece = [0; 1024];
+        while !String::from_utf8_lossy(&told).contains("[not inserted]") {
+            let len = monitor.read(&mut piece).expect("QEMU answers");
+            assert!(len > 0, "QEMU went: {}", String::from_utf8_lossy(&told));
+            told.extend_from_slice(&piece[..len]);
+        }
     }
 
     /// The power is cut.

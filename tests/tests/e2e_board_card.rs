@@ -76,3 +76,26 @@ fn an_upload_goes_on_after_power_cuts() {
     let mut store = Store::<_, 1>::mount(card(&kit)).unwrap();
     assert!(flash::get(&mut store.handle(0), "image").unwrap() == new);
 }
+
+/// Both ends say so, nothing hangs, and what was stored is there when the card is back.
+#[test]
+fn the_card_is_pulled_out() {
+    let Some(kit) = Kit::new("the_card_is_pulled_out", Board::Lm3s6965evb) else { return };
+    let (old, new) = (random(100_000, 3), random(20_000_000, 4));
+    fs::write(kit.at("old"), &old).unwrap();
+    fs::write(kit.at("new"), &new).unwrap();
+    let device = kit.serve();
+    let to = kit.device("file");
+    kit.kift(["put", "--quiet", "--token-file", "token", "old", &to]).ok();
+    let sender = kit.start_kift(["put", "--on-conflict", "replace", "new", &to]);
+    wait_until("it is under way", || durable(&kit) > 0);
+    device.eject();
+    sender.end().fails(&["input/output error"]);
+    kit.kift(["ls", &kit.device("")]).fails(&["input/output error"]);
+    let said = device.said();
+    assert!(said.contains("input/output error") && !said.contains("panic"), "{said}");
+    device.cut();
+    let device = kit.serve();
+    assert!(kit.got("file") == old);
+    device.cut();
+}
