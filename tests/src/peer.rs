@@ -158,7 +158,18 @@ pub struct Served {
 /// Where that is taken.
 #[must_use]
 pub fn listen() -> TcpListener {
-    TcpListener::bind(HOST).expect("an address of ours")
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match TcpListener::bind(HOST) {
+            Ok(listener) => return listener,
+            // A child that another test is just starting has the socket of before for a moment.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                assert!(Instant::now() < deadline, "{error}");
+                thread::sleep(Duration::from_millis(1));
+            }
+            Err(error) => panic!("no address of ours: {error}"),
+        }
+    }
 }
 
 /// Serves the first device that dials, until it leaves, or until `is_enough`.
