@@ -36,6 +36,8 @@
 
 #![no_std]
 #![forbid(unsafe_code)]
+// Its two ends are compiled as they stand there, and run.
+#![cfg_attr(doctest, doc = include_str!("../README.md"))]
 
 mod bytes;
 pub mod driver;
