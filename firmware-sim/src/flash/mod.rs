@@ -50,8 +50,9 @@ pub const FILES_MAX: usize = 64;
 /// Peers whose keys a store keeps.
 pub const PEERS_MAX: usize = 4;
 
-/// Uploads that were interrupted and can go on. With one more, the oldest gives way.
-pub const RESTS_MAX: usize = 2;
+/// Uploads that were interrupted and can go on. With one more, the oldest gives way. Without the
+/// feature `resume` none can: what was kept of them by a firmware that has it is free.
+pub const RESTS_MAX: usize = if cfg!(feature = "resume") { 2 } else { 0 };
 
 /// Blocks of data that a store keeps account of; what the flash has beyond them is not used.
 pub const BLOCKS_MAX: usize = 4096;
