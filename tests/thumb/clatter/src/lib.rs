@@ -56,8 +56,13 @@ pub mod traits {
         type Key;
 
         fn tag_len() -> usize;
-        fn encrypt(k: &Self::Key, n: u64, ad: &[u8], text: &[u8], out: &mut [u8])
-        -> CipherResult<()>;
+        fn encrypt(
+            k: &Self::Key,
+            n: u64,
+            ad: &[u8],
+            text: &[u8],
+            out: &mut [u8],
+        ) -> CipherResult<()>;
         fn encrypt_in_place(
             k: &Self::Key,
             n: u64,
@@ -65,8 +70,13 @@ pub mod traits {
             in_out: &mut [u8],
             len: usize,
         ) -> CipherResult<usize>;
-        fn decrypt(k: &Self::Key, n: u64, ad: &[u8], text: &[u8], out: &mut [u8])
-        -> CipherResult<()>;
+        fn decrypt(
+            k: &Self::Key,
+            n: u64,
+            ad: &[u8],
+            text: &[u8],
+            out: &mut [u8],
+        ) -> CipherResult<()>;
         fn decrypt_in_place(
             k: &Self::Key,
             n: u64,
