@@ -14,6 +14,10 @@
 //! | `framing` | a byte stream and whole frames |
 //! | [`wire`] | bytes and values |
 //!
+//! With the feature `log` or `defmt` a session says to that logger what it does and why it ends; with both,
+//! to both. Without them, which is the default, no text and no call is left of that. `core/README.md`
+//! has an example. `defmt` is said to on bare metal only.
+//!
 //! # The loop
 //!
 //! Feed one thing, then drain [`poll`](session::Session::poll) until it waits:
@@ -46,6 +50,7 @@ pub mod secure;
 pub mod session;
 pub mod storage;
 pub mod time;
+mod trace;
 mod transfer;
 pub mod wire;
 

@@ -5,6 +5,7 @@ use super::{Action, BuffersTooSmall, Config, Error, Side, Timeouts};
 use crate::framing::{Deframer, Front, Outbox};
 use crate::secure::{FIRST_FLIGHT_LEN, FirstFlight, Peer, Refusal, Security};
 use crate::time::Instant;
+use crate::trace;
 use crate::transfer::{Allowance, Window};
 use crate::wire::{
     Answer, CHUNK, CONTROL_LEN_MAX, Close, Code, DecodeError, HEADER_LEN, Header, Hello, Kind,
@@ -240,7 +241,21 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Link<B, S> {
     /// Ends the session where a deadline has passed.
     pub(super) fn expire(&mut self, waiting: Waiting) {
         if self.deadline(waiting).is_some_and(|at| self.now >= at) {
+            trace::warning!("nothing moved for too long: {}", self.stage(waiting));
             self.fail(Error::TimedOut);
+        }
+    }
+
+    /// What it is that takes its time.
+    fn stage(&self, waiting: Waiting) -> &'static str {
+        match (self.phase, waiting) {
+            (Phase::FirstFlight, _) => "the peer's first flight",
+            (Phase::Proof, _) => "the proof of the peer's key",
+            (Phase::Admission, _) => "the admission of the peer",
+            (Phase::Hello, _) => "the peer's hello",
+            (Phase::Open, _) if self.has_output() => "bytes for the peer",
+            (Phase::Open, Waiting::Peer) => "a request under way",
+            (Phase::Open, _) => "the next request",
         }
     }
 
@@ -280,6 +295,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Link<B, S> {
         if self.end.is_some() {
             return;
         }
+        let is_open = self.phase == Phase::Open;
+        trace::warning!("the session ended{}: {}", if is_open { "" } else { " early" }, error);
         self.farewell = match error {
             Error::PeerMisbehaved(code) | Error::Closed(code) => Some(code),
             Error::TimedOut => Some(Code::TimedOut),
@@ -291,6 +308,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Link<B, S> {
     /// The goodbye was answered, or its answer came.
     pub(super) fn end(&mut self) {
         if self.end.is_none() {
+            trace::info!("the session ended by its goodbye");
             self.end_with(Ok(()));
         }
     }
@@ -444,6 +462,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Link<B, S> {
     /// a dialler is told why.
     pub(super) fn admit(&mut self, verdict: Result<(), Code>) {
         if let Err(code) = verdict {
+            if let Some(peer) = self.security.peer() {
+                trace::warning!("the peer {} is refused: {}", peer.key, code);
+            }
             self.fail(Error::Closed(code));
             return;
         }
@@ -457,6 +478,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Link<B, S> {
     }
 
     fn open(&mut self) {
+        match self.security.peer() {
+            Some(peer) => trace::info!("the link is open, sealed, with {}", peer.key),
+            None => trace::info!("the link is open, and plain"),
+        }
         self.phase = Phase::Open;
         self.refresh();
     }

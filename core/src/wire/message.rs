@@ -308,6 +308,47 @@ const REQUESTS: u8 = if cfg!(feature = "host") { 23 } else { 11 };
 const ANSWERS: u8 = if cfg!(feature = "host") { 10 } else { 9 };
 
 impl<'a> Request<'a> {
+    /// What is asked for, in a word.
+    pub(crate) const fn verb(&self) -> &'static str {
+        match self {
+            Self::Stat { .. } => "stat",
+            Self::List { .. } => "list",
+            Self::Put(_) => "put",
+            Self::Get { .. } => "get",
+            Self::Delete { .. } => "delete",
+            Self::Rename { .. } => "rename",
+            Self::MakeDirectory { .. } => "make directory",
+            Self::Space => "space",
+            Self::Goodbye => "goodbye",
+            Self::Login { .. } => "login",
+            Self::Resume { .. } => "resume",
+            #[cfg(feature = "host")]
+            Self::Status => "status",
+            #[cfg(feature = "host")]
+            Self::Shutdown => "shutdown",
+            #[cfg(feature = "host")]
+            Self::Ticket => "ticket",
+            #[cfg(feature = "host")]
+            Self::Attach { .. } => "attach",
+            #[cfg(feature = "host")]
+            Self::BeginPut { .. } => "begin put",
+            #[cfg(feature = "host")]
+            Self::PutRun { .. } => "put run",
+            #[cfg(feature = "host")]
+            Self::Commit { .. } => "commit",
+            #[cfg(feature = "host")]
+            Self::BeginGet { .. } => "begin get",
+            #[cfg(feature = "host")]
+            Self::GetRun { .. } => "get run",
+            #[cfg(feature = "host")]
+            Self::Release { .. } => "release",
+            #[cfg(feature = "host")]
+            Self::Partials => "partials",
+            #[cfg(feature = "host")]
+            Self::Discard { .. } => "discard",
+        }
+    }
+
     /// The paths that the request names, the root where it names fewer than two.
     ///
     /// # Errors

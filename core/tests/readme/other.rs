@@ -28,13 +28,13 @@ struct Pipe {
 }
 
 /// One end of a stream in memory, which the other end sees closed when it is dropped.
-pub struct End {
+pub(crate) struct End {
     from: Arc<Pipe>,
     to: Arc<Pipe>,
 }
 
 /// Both ends.
-pub fn stream() -> (End, End) {
+pub(crate) fn stream() -> (End, End) {
     let (one, two) = (Arc::new(Pipe::default()), Arc::new(Pipe::default()));
     (End { from: one.clone(), to: two.clone() }, End { from: two, to: one })
 }
@@ -93,7 +93,7 @@ impl Write for End {
 }
 
 /// Numbers that anybody can foresee: for a test.
-pub struct Seed(pub u8);
+pub(crate) struct Seed(pub(crate) u8);
 
 impl Entropy for Seed {
     fn fill(&mut self, bytes: &mut [u8]) -> Result<(), NoEntropy> {
@@ -106,23 +106,23 @@ impl Entropy for Seed {
 }
 
 /// The keys of the board, of the other end, and of a stranger.
-pub fn keys() -> [SecretKey; 3] {
+pub(crate) fn keys() -> [SecretKey; 3] {
     [1, 2, 3].map(|number| SecretKey::from_bytes(&[number; 32]))
 }
 
 /// Milliseconds since the first call.
-pub fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     static BEGUN: OnceLock<std::time::Instant> = OnceLock::new();
     Instant::from_millis(BEGUN.get_or_init(std::time::Instant::now).elapsed().as_millis() as u64)
 }
 
 /// A log of several chunks, the last of which is not whole.
-pub fn log() -> Vec<u8> {
+pub(crate) fn log() -> Vec<u8> {
     (0..200).flat_map(|line| format!("{line:>6} ms: nothing happened\n").into_bytes()).collect()
 }
 
 /// Takes what the board stores, as the one who has the key `own`.
-pub fn store(stream: End, own: &SecretKey, board: PublicKey) -> Other {
+pub(crate) fn store(stream: End, own: &SecretKey, board: PublicKey) -> Other {
     let link = <Noise>::new(own.clone(), None, &mut Seed(4)).unwrap();
     let config = Config::small(Side::Listener, 2);
     let mut session = Responder::with_security([0; 1052], [0; 1052], &config, link).unwrap();
@@ -132,7 +132,7 @@ pub fn store(stream: End, own: &SecretKey, board: PublicKey) -> Other {
 }
 
 /// Fetches `paths` from the board, as the one who has the key `own`.
-pub fn fetch(stream: End, own: &SecretKey, board: PublicKey, paths: &[&str]) -> Other {
+pub(crate) fn fetch(stream: End, own: &SecretKey, board: PublicKey, paths: &[&str]) -> Other {
     let link = <Noise>::new(own.clone(), None, &mut Seed(5)).unwrap();
     let config = Config::small(Side::Dialler, 2);
     let mut session =
@@ -153,19 +153,19 @@ pub fn fetch(stream: End, own: &SecretKey, board: PublicKey, paths: &[&str]) -> 
 }
 
 /// The files of the other end.
-pub struct Other {
+pub(crate) struct Other {
     board: PublicKey,
     contents: Vec<u8>,
     /// Where the board stores something.
-    pub path: Option<String>,
+    pub(crate) path: Option<String>,
     /// What was stored or fetched, once it is whole.
-    pub whole: Option<Vec<u8>>,
+    pub(crate) whole: Option<Vec<u8>>,
     /// What requests came to.
-    pub results: Vec<Result<Reply, Failure>>,
+    pub(crate) results: Vec<Result<Reply, Failure>>,
 }
 
 impl Other {
-    fn new(board: PublicKey) -> Self {
+    pub(crate) fn new(board: PublicKey) -> Self {
         Self { board, contents: Vec::new(), path: None, whole: None, results: Vec::new() }
     }
 }

@@ -5,6 +5,7 @@ use crate::secure::Security;
 use crate::session::link::misbehaved;
 use crate::session::{Error, Event, Failure, Reply};
 use crate::storage::RequestId;
+use crate::trace;
 use crate::transfer::{Fault, Receiver, Sender};
 use crate::wire::{Answer, CHUNK, Close, Code, FILE_SIZE_MAX, Header, Kind, Signal};
 
@@ -250,6 +251,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
 
     /// The first open request is over.
     pub(super) fn finish(&mut self, id: RequestId, result: Result<Reply, Failure>) {
+        match result {
+            Ok(_) => trace::debug!("request {} is done", id),
+            Err(failure) => trace::warning!("request {} failed: {}", id, failure),
+        }
         self.open.pop_front();
         self.listed = 0;
         self.due = Due::Event(Event::Done { request: id, result });

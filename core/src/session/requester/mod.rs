@@ -11,6 +11,7 @@ use super::{Action, BuffersTooSmall, Config, Error, Event, Failure, Perform, Ses
 use crate::secure::{Plain, Security, crc32c};
 use crate::storage::{Files, RequestId};
 use crate::time::Instant;
+use crate::trace;
 use crate::transfer::{Hasher, Receiver, Sender};
 #[cfg(feature = "host")]
 use crate::wire::Run;
@@ -287,7 +288,10 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
         if !self.link.is_open() {
             return Err(RequestError::Later);
         }
-        self.check(request).map_err(RequestError::Refused)?;
+        if let Err(code) = self.check(request) {
+            trace::warning!("no request ({}): {}", request.verb(), code);
+            return Err(RequestError::Refused(code));
+        }
         if self.open.is_full()
             || self.open.len() >= usize::from(self.link.theirs().requests_max)
             || !matches!(self.upload, Upload::None)
@@ -320,6 +324,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
         if !queued {
             return Err(RequestError::Later);
         }
+        trace::debug!("request {}: {}", id, request.verb());
         // The deadline of its answer begins now, however long the session was idle.
         self.link.start_over();
         self.last = id;

@@ -5,6 +5,7 @@ use crate::secure::Security;
 use crate::session::link::misbehaved;
 use crate::session::{Error, Event};
 use crate::storage::RequestId;
+use crate::trace;
 use crate::transfer::{Fault, Receiver};
 use crate::wire::{Answer, Close, Code, DecodeError, Header, Kind, Request, Signal};
 
@@ -109,7 +110,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
         }
         self.last = id;
         self.discarding = false;
-        let verdict = match Request::decode(front.payload) {
+        let request = Request::decode(front.payload);
+        trace::debug!("request {}: {}", id, request.as_ref().map_or("?", Request::verb));
+        let verdict = match request {
             Err(DecodeError::Unknown) => Err(Code::Unsupported),
             Err(error @ DecodeError::Malformed) => {
                 self.link.wipe();

@@ -12,6 +12,7 @@ use super::{Action, BuffersTooSmall, Config, Error, Event, Perform, Session};
 use crate::secure::{Plain, Security, crc32c};
 use crate::storage::{RequestId, Store};
 use crate::time::Instant;
+use crate::trace;
 use crate::transfer::{Hasher, Receiver, Sender};
 use crate::wire::{Answer, CHUNK, Close, Code, Digest, Meta, Role};
 use core::task::Poll;
@@ -198,6 +199,15 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
         if self.owed.keep(id, answer) {
             return;
         }
+        self.answer_now(id, answer);
+    }
+
+    /// It is told.
+    fn answer_now(&mut self, id: RequestId, answer: &Answer) {
+        match answer {
+            Answer::Failed(code) => trace::warning!("request {} failed: {}", id, code),
+            _ => trace::debug!("request {} is done", id),
+        }
         self.link.queue_answer(id.low(), answer);
     }
 
@@ -352,6 +362,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security, P: Store> Perform<P> for Respond
                 port.close(id);
                 match close {
                     Ok(close) => {
+                        match close {
+                            Close::End { .. } => trace::debug!("request {} is done", id),
+                            Close::Reset(code) => {
+                                trace::warning!("request {} failed: {}", id, code);
+                            }
+                        }
                         // There is room: it was asked for before.
                         self.link.queue_close(id.low(), &close);
                         self.task = Task::Idle;

@@ -113,7 +113,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, S: Security> Responder<B, S> {
             },
         };
         self.owed.pop();
-        self.link.queue_answer(id.low(), &answer);
+        self.answer_now(id, &answer);
         Poll::Ready(())
     }
 
