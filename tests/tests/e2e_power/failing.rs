@@ -94,7 +94,9 @@ fn a_sync_that_fails_once_is_no_success() {
             let faults = Faults { fails_sync: Some(before), ..Faults::default() };
             failures += upload(uploads, faults).2.len();
         }
-        assert!(failures > 3, "{failures}");
+        // How many are in the background, whose failure may come too late to matter, is a matter of time;
+        // those of the data and of the name are not.
+        assert!(failures > 1, "{failures}");
         eprintln!("{syncs} disks that fail at some sync; {failures} uploads failed");
     }
 }
