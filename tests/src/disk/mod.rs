@@ -135,6 +135,12 @@ impl Disk {
         self.state().log.iter().filter(is_sync).count()
     }
 
+    /// Whether a sync has failed.
+    #[must_use]
+    pub fn has_lost(&self) -> bool {
+        self.state().log.iter().any(|operation| matches!(operation, Operation::Loss { .. }))
+    }
+
     /// From now on this goes wrong.
     pub fn set_faults(&self, faults: Faults) {
         self.state().faults = faults;

@@ -23,15 +23,17 @@ const UPLOADS: [(&str, usize, Conflict); 4] = [
     ("f", 200_000, Conflict::Replace),
 ];
 
-/// What became of the uploads on a disk with faults: how many operations there were, and why those
-/// failed that did.
-fn upload_all(faults: Faults) -> (usize, Vec<Code>) {
-    let (operations, _, failed) = upload(&UPLOADS, faults);
-    (operations, failed)
+/// What became of uploads on a disk with faults.
+struct Outcome {
+    operations: usize,
+    syncs: usize,
+    /// Whether a sync has failed.
+    has_lost: bool,
+    /// Why those failed that did.
+    failed: Vec<Code>,
 }
 
-/// The same with other uploads; and how many syncs there were.
-fn upload(uploads: &[(&str, usize, Conflict)], faults: Faults) -> (usize, usize, Vec<Code>) {
+fn upload(uploads: &[(&str, usize, Conflict)], faults: Faults) -> Outcome {
     let (disk, mut promises, mut failed) = (Disk::default(), Promises::default(), Vec::new());
     let mount = Mount::new(&disk).expect("a mount");
     let root = mount.path().join(SERVED);
@@ -74,7 +76,12 @@ fn upload(uploads: &[(&str, usize, Conflict)], faults: Faults) -> (usize, usize,
         let there = visible(&disk.cut(end, luck), SERVED);
         assert_eq!(promises.complaint(end, &there), None, "{luck:?}");
     }
-    (end - begun, disk.syncs() - synced, failed)
+    Outcome {
+        operations: end - begun,
+        syncs: disk.syncs() - synced,
+        has_lost: disk.has_lost(),
+        failed,
+    }
 }
 
 /// By a sync that comes later it does not show: the system has told it once.
@@ -86,18 +93,24 @@ fn a_sync_that_fails_once_is_no_success() {
     let small = [UPLOADS[0], UPLOADS[1], UPLOADS[3]];
     // Of the larger one there is a checkpoint, in the background, while it is committed.
     for uploads in [&small[..], &[("large", (32 << 20) + 1, Conflict::Refuse)]] {
-        let (_, syncs, failed) = upload(uploads, Faults::default());
+        let Outcome { syncs, failed, .. } = upload(uploads, Faults::default());
         assert!(failed.is_empty() && syncs > 5, "{syncs}, {failed:?}");
-        let mut failures = 0;
-        for before in 0..syncs as u64 {
-            let _case = Case(format!("sync {before} of {syncs} fails"));
+        // How many there are in the background is a matter of time: so up to one that there is none of.
+        let (mut before, mut failures) = (0, 0);
+        loop {
+            let _case = Case(format!("sync {before} fails"));
             let faults = Faults { fails_sync: Some(before), ..Faults::default() };
-            failures += upload(uploads, faults).2.len();
+            let Outcome { has_lost, failed, .. } = upload(uploads, faults);
+            if !has_lost {
+                assert!(failed.is_empty(), "{failed:?}");
+                break;
+            }
+            failures += failed.len();
+            before += 1;
         }
-        // How many are in the background, whose failure may come too late to matter, is a matter of time;
-        // those of the data and of the name are not.
-        assert!(failures > 1, "{failures}");
-        eprintln!("{syncs} disks that fail at some sync; {failures} uploads failed");
+        // Each upload's data are synced, and then its name.
+        assert!(failures >= 2 * uploads.len(), "{failures}");
+        eprintln!("{before} disks that fail at some sync; {failures} uploads failed");
     }
 }
 
@@ -106,12 +119,13 @@ fn a_disk_that_fails_is_no_success() {
     if !can_mount("a_disk_that_fails_is_no_success") {
         return;
     }
-    let (operations, failed) = upload_all(Faults::default());
+    let Outcome { operations, failed, .. } = upload(&UPLOADS, Faults::default());
     assert!(failed.is_empty() && operations > 30, "{failed:?}");
     let mut failures = 0;
     for works_for in 0..operations as u64 {
         let _case = Case(format!("it works for {works_for} of {operations} operations"));
-        let (_, failed) = upload_all(Faults { works_for: Some(works_for), ..Faults::default() });
+        let faults = Faults { works_for: Some(works_for), ..Faults::default() };
+        let failed = upload(&UPLOADS, faults).failed;
         assert!(failed.iter().all(|code| *code == Code::Io), "{failed:?}");
         failures += failed.len();
     }
@@ -127,7 +141,8 @@ fn a_disk_that_is_full_is_no_success() {
     let mut failures = 0;
     for capacity in (0..64).map(|step| step * 6000) {
         let _case = Case(format!("{capacity} bytes fit"));
-        let (_, failed) = upload_all(Faults { capacity: Some(capacity), ..Faults::default() });
+        let faults = Faults { capacity: Some(capacity), ..Faults::default() };
+        let failed = upload(&UPLOADS, faults).failed;
         assert!(failed.iter().all(|code| *code == Code::NoSpace), "{failed:?}");
         failures += failed.len();
     }
