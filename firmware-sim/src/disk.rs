@@ -3,10 +3,25 @@
 //! [`flash::Store`](crate::flash::Store) is a disk on NOR flash. A board with another medium brings
 //! its own, and everything in [`device`](crate::device) runs on it.
 
+use core::task::Poll;
+
 use kift_core::secure::{PublicKey, Token};
 use kift_core::storage::{Outcome, Store};
-use kift_core::wire::{Digest, Path, Timestamp, TransferId};
+use kift_core::wire::{Code, Digest, Path, Timestamp, TransferId};
 use serde::{Deserialize, Serialize};
+
+/// Offers an operation until it is done, for whoever has nothing else to do meanwhile.
+///
+/// # Errors
+/// Its own.
+pub fn wait<T>(mut operation: impl FnMut() -> Outcome<T>) -> Result<T, Code> {
+    loop {
+        match operation() {
+            Poll::Ready(result) => return result,
+            Poll::Pending => core::hint::spin_loop(),
+        }
+    }
+}
 
 /// What a peer is known as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,8 +130,7 @@ pub trait Disk {
     /// A peer had the token: it is known as `role`, and the token is used, by the same write.
     ///
     /// # Errors
-    /// [`Code::Denied`](kift_core::wire::Code::Denied) where the token was used meanwhile;
-    /// otherwise that it cannot be remembered, and then the token is of no use before the next
+    /// [`Code::Denied`] where the token was used meanwhile; otherwise that it cannot be remembered, and then the token is of no use before the next
     /// boot.
     fn pair(&mut self, key: &PublicKey, role: PeerRole) -> Outcome<()>;
 

@@ -1,14 +1,13 @@
 //! How a device's links are protected.
 
 use core::fmt;
-use core::task::Poll;
 
 use kift_core::Checksum;
 use kift_core::secure::{NoEntropy, Noise, Plain, PublicKey, SecretKey, Security, Token};
 use kift_core::storage::Outcome;
 
 use super::random::Random;
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 
 /// What protects the links of a device, one after the other.
 pub trait Links {
@@ -120,14 +119,9 @@ impl Keys {
     }
 }
 
-/// Offers an operation until it is done: before the tasks begin there is nothing else to do.
-fn wait<T>(mut operation: impl FnMut() -> Outcome<T>) -> Result<T, NoKeys> {
-    loop {
-        match operation() {
-            Poll::Ready(result) => return result.map_err(|_| NoKeys::Disk),
-            Poll::Pending => core::hint::spin_loop(),
-        }
-    }
+/// Before the tasks begin there is nothing else to do.
+fn wait<T>(operation: impl FnMut() -> Outcome<T>) -> Result<T, NoKeys> {
+    disk::wait(operation).map_err(|_| NoKeys::Disk)
 }
 
 impl Links for Keys {

@@ -17,6 +17,7 @@ use super::space::{Space, count};
 use super::table::{Table, rest_place};
 use super::upload::Upload;
 use super::{BLOCKS_MAX, DATA_BLOCK, FILES_MAX, Flash, RESTS_MAX};
+use crate::disk;
 
 /// Why a flash could not be mounted or formatted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -504,11 +505,6 @@ fn blocks_of<F: Flash>(flash: &mut F) -> Result<u16, MountError> {
 }
 
 /// Offers an operation until it is done: at boot there is nothing else to do.
-pub(crate) fn wait<T>(mut operation: impl FnMut() -> Outcome<T>) -> Result<T, MountError> {
-    loop {
-        match operation() {
-            Poll::Ready(result) => return result.map_err(|_| MountError::Io),
-            Poll::Pending => core::hint::spin_loop(),
-        }
-    }
+pub(crate) fn wait<T>(operation: impl FnMut() -> Outcome<T>) -> Result<T, MountError> {
+    disk::wait(operation).map_err(|_| MountError::Io)
 }
