@@ -2,17 +2,15 @@
 
 use core::fmt;
 use core::net::SocketAddrV4;
-use core::task::Poll;
 use core::time::Duration;
 
 use kift_core::secure::PublicKey;
-use kift_core::storage::Outcome;
 use kift_core::time::Instant;
-use kift_core::wire::{Code, TransferId};
+use kift_core::wire::TransferId;
 use kift_firmware_sim::device::ask::{Done, Errand, Trouble};
 use kift_firmware_sim::device::seal::{Keys, NoKeys};
 use kift_firmware_sim::device::{self, BootError, Notice, Platform};
-use kift_firmware_sim::disk::Disk;
+use kift_firmware_sim::disk::{Disk, wait};
 use kift_firmware_sim::net::{self, Address, Stack};
 use semihosting::experimental::env;
 use semihosting::process::exit;
@@ -189,14 +187,6 @@ fn transfer_id(device: &PublicKey, boots: u32) -> TransferId {
     id.iter_mut().zip(device.0).for_each(|(to, from)| *to = from);
     id.iter_mut().zip(boots.to_le_bytes()).for_each(|(to, byte)| *to ^= byte);
     TransferId(id)
-}
-
-fn wait<T>(mut operation: impl FnMut() -> Outcome<T>) -> Result<T, Code> {
-    loop {
-        if let Poll::Ready(result) = operation() {
-            return result;
-        }
-    }
 }
 
 fn tell_done<M: Machine>(console: &mut Console<'_, M>, errand: &Errand<'_>, done: &Done) {

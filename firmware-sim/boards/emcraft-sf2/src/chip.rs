@@ -7,26 +7,9 @@
 #![allow(unsafe_code)]
 
 use core::cell::UnsafeCell;
-use core::panic::PanicInfo;
-use core::ptr;
 use core::sync::atomic::{Ordering, fence};
 
-use cortex_m_rt::{ExceptionFrame, exception};
-use semihosting::process::exit;
-
-/// A register of 32 bits.
-#[derive(Clone, Copy)]
-pub(crate) struct Register(usize);
-
-macro_rules! registers {
-    ($($block:ident at $base:literal: $($name:ident $offset:literal),*;)*) => {
-        $(#[allow(non_snake_case)]
-        pub(crate) mod $block {
-            use super::Register;
-            $(pub(crate) const $name: Register = Register($base + $offset);)*
-        })*
-    };
-}
+use kift_board::{Register, registers};
 
 registers! {
     UART0 at 0x4000_0000: DATA 0x00, LSR 0x14;
@@ -37,21 +20,10 @@ registers! {
 }
 
 /// Where the DMA begins. To write there would let it write anywhere, so it is not for others.
-const DMA_TX_DESC: Register = Register(0x4004_1184);
-const DMA_RX_DESC: Register = Register(0x4004_1190);
-
-impl Register {
-    pub(crate) fn read(self) -> u32 {
-        // SAFETY: each is one of the registers above, which may be read at any time.
-        unsafe { ptr::with_exposed_provenance::<u32>(self.0).read_volatile() }
-    }
-
-    pub(crate) fn write(self, value: u32) {
-        // SAFETY: each is one of the registers above, and none of them but the two that are private
-        // has the chip write to memory.
-        unsafe { ptr::with_exposed_provenance_mut::<u32>(self.0).write_volatile(value) }
-    }
-}
+// SAFETY: they are registers, and what is written to them here is the address of one of `PLACES`.
+const DMA_TX_DESC: Register = unsafe { Register::at(0x4004_1184) };
+// SAFETY: as above.
+const DMA_RX_DESC: Register = unsafe { Register::at(0x4004_1190) };
 
 /// Frames that may come before they are taken. With more the controller waits, and what comes then
 /// is lost.
@@ -192,34 +164,4 @@ pub(crate) fn transmit(frame: &[u8]) -> bool {
     true
 }
 
-/// Has the interrupt `number` wake the processor, which takes none.
-pub(crate) fn wake_by(number: u16) {
-    #[derive(Clone, Copy)]
-    struct Line(u16);
-    // SAFETY: it is the number of a line, and nothing else here is.
-    unsafe impl cortex_m::interrupt::InterruptNumber for Line {
-        fn number(self) -> u16 {
-            self.0
-        }
-    }
-    // SAFETY: interrupts were off before anything had one, and stay so.
-    unsafe { cortex_m::peripheral::NVIC::unmask(Line(number)) };
-}
-
-/// The vectors of interrupts. None is taken, so there need not be one for each.
-// SAFETY: it is the name and the place that the runtime asks for.
-#[unsafe(link_section = ".vector_table.interrupts")]
-#[unsafe(no_mangle)]
-static __INTERRUPTS: [usize; 1] = [0];
-
-#[exception]
-unsafe fn HardFault(_: &ExceptionFrame) -> ! {
-    crate::uart::print("device: fault\n");
-    exit(102)
-}
-
-#[panic_handler]
-fn panic(_: &PanicInfo<'_>) -> ! {
-    crate::uart::print("device: panic\n");
-    exit(101)
-}
+kift_board::image!(crate::uart::print);

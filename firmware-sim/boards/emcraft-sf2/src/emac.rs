@@ -1,11 +1,12 @@
 //! The Ethernet controller.
 
+use kift_board::{Line, wake_by};
 use kift_firmware_sim::net::Frames;
 
 use crate::chip::{self, EMAC, Received};
 
 /// The controller's interrupt.
-const IRQ: u16 = 12;
+pub(crate) const LINE: Line = Line(12);
 
 /// Bits of CFG1.
 const TX_ON: u32 = 1;
@@ -36,7 +37,7 @@ impl Emac {
         let received = Received::begin();
         // What is received is in bits 4 to 7 there.
         EMAC::DMA_IRQ_MASK.write((FRAME | OVERFLOW) << 4);
-        chip::wake_by(IRQ);
+        wake_by(LINE);
         EMAC::CFG1.write(TX_ON | RX_ON);
         Self { received }
     }

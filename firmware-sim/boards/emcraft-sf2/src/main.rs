@@ -12,11 +12,10 @@ mod spi;
 mod uart;
 
 use cortex_m_rt::entry;
-use kift_board::{Machine, Memory};
+use kift_board::{Clock, Machine, Memory};
 use kift_core::time::Instant;
 use kift_firmware_sim::flash::{MountError, Store};
 
-use clock::Clock;
 use emac::Emac;
 use nor::Nor;
 
@@ -51,7 +50,7 @@ impl Machine for Kit {
     }
 
     fn doze(&self) {
-        self.clock.doze();
+        self.clock.doze(emac::LINE);
     }
 
     fn print(&self, text: &str) {
@@ -67,9 +66,7 @@ static MEMORY: Memory<Kit> = Memory::<Kit>::new();
 
 #[entry]
 fn main() -> ! {
-    // What has an interrupt only wakes the processor.
-    cortex_m::interrupt::disable();
     let Some(peripherals) = cortex_m::Peripherals::take() else { unreachable!("at the start") };
-    let kit = Kit { clock: Clock::start(peripherals.SYST) };
+    let kit = Kit { clock: clock::start(peripherals.SYST) };
     kift_board::run(&kit, &MEMORY)
 }

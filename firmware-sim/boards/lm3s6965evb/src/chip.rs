@@ -5,26 +5,7 @@
 
 #![allow(unsafe_code)]
 
-use core::panic::PanicInfo;
-use core::ptr;
-
-use cortex_m::peripheral::NVIC;
-use cortex_m_rt::{ExceptionFrame, exception};
-use semihosting::process::exit;
-
-/// A register of 32 bits.
-#[derive(Clone, Copy)]
-pub(crate) struct Register(usize);
-
-macro_rules! registers {
-    ($($block:ident at $base:literal: $($name:ident $offset:literal),*;)*) => {
-        $(#[allow(non_snake_case)]
-        pub(crate) mod $block {
-            use super::Register;
-            $(pub(crate) const $name: Register = Register($base + $offset);)*
-        })*
-    };
-}
+use kift_board::registers;
 
 registers! {
     WATCHDOG at 0x4000_0000: LOAD 0x000, VALUE 0x004, CONTROL 0x008;
@@ -35,50 +16,4 @@ registers! {
         ADDRESS_0 0x14, ADDRESS_1 0x18, THRESHOLD 0x1c, FRAMES 0x34, TX_REQUEST 0x38;
 }
 
-impl Register {
-    pub(crate) fn read(self) -> u32 {
-        // SAFETY: each is one of the registers above, which may be read at any time.
-        unsafe { ptr::with_exposed_provenance::<u32>(self.0).read_volatile() }
-    }
-
-    pub(crate) fn write(self, value: u32) {
-        // SAFETY: each is one of the registers above, and none of them has the chip write to memory.
-        unsafe { ptr::with_exposed_provenance_mut::<u32>(self.0).write_volatile(value) }
-    }
-}
-
-/// The line of an interrupt.
-#[derive(Clone, Copy)]
-pub(crate) struct Line(pub(crate) u16);
-
-// SAFETY: it is the number of a line, and nothing else here is.
-unsafe impl cortex_m::interrupt::InterruptNumber for Line {
-    fn number(self) -> u16 {
-        self.0
-    }
-}
-
-/// Has an interrupt wake the processor, which takes none.
-pub(crate) fn wake_by(line: Line) {
-    cortex_m::interrupt::disable();
-    // SAFETY: interrupts are off and stay so, and there are no handlers.
-    unsafe { NVIC::unmask(line) };
-}
-
-/// The vectors of interrupts. None is taken, so there need not be one for each.
-// SAFETY: it is the name and the place that the runtime asks for.
-#[unsafe(link_section = ".vector_table.interrupts")]
-#[unsafe(no_mangle)]
-static __INTERRUPTS: [usize; 1] = [0];
-
-#[exception]
-unsafe fn HardFault(_: &ExceptionFrame) -> ! {
-    crate::uart::print("device: fault\n");
-    exit(102)
-}
-
-#[panic_handler]
-fn panic(_: &PanicInfo<'_>) -> ! {
-    crate::uart::print("device: panic\n");
-    exit(101)
-}
+kift_board::image!(crate::uart::print);

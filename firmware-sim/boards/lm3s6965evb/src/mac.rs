@@ -10,9 +10,10 @@
 //! and what is sent likewise, without the sum, and with the bytes behind the frame's own header for
 //! its length.
 
+use kift_board::{Line, wake_by};
 use kift_firmware_sim::net::Frames;
 
-use crate::chip::{Line, MAC, wake_by};
+use crate::chip::MAC;
 
 /// The controller's interrupt.
 pub(crate) const LINE: Line = Line(42);

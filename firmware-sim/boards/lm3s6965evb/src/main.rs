@@ -11,11 +11,10 @@ mod ssi;
 mod uart;
 
 use cortex_m_rt::entry;
-use kift_board::{Machine, Memory};
+use kift_board::{Clock, Machine, Memory};
 use kift_core::time::Instant;
 use kift_firmware_sim::card::{MountError, Store};
 
-use clock::Clock;
 use mac::Mac;
 use ssi::Card;
 
@@ -67,6 +66,6 @@ static MEMORY: Memory<Kit> = Memory::<Kit>::new();
 #[entry]
 fn main() -> ! {
     let Some(peripherals) = cortex_m::Peripherals::take() else { unreachable!("at the start") };
-    let kit = Kit { clock: Clock::start(peripherals.SYST) };
+    let kit = Kit { clock: clock::start(peripherals.SYST) };
     kift_board::run(&kit, &MEMORY)
 }
