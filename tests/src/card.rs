@@ -10,6 +10,10 @@ use std::process::Command;
 use std::rc::Rc;
 
 use embedded_sdmmc::{Block, BlockCount, BlockDevice, BlockIdx};
+use kift_core::wire::{Code, Conflict};
+use kift_firmware_sim::card::Store;
+
+use crate::flash;
 
 /// A file system that `mkfs.fat` makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,4 +236,62 @@ impl BlockDevice for Card {
         self.answer()?;
         Ok(BlockCount(self.0.len))
     }
+}
+
+/// The store of a device with such a card, for two tasks.
+pub type Device = Store<Card, 2>;
+
+/// A device with a new card.
+///
+/// # Panics
+/// Where that is not possible.
+#[must_use]
+pub fn device(format: Format) -> Device {
+    let card = Card::formatted(format);
+    Device::prepare(card.clone()).unwrap();
+    Device::mount(card).unwrap()
+}
+
+/// As after a reset.
+///
+/// # Panics
+/// Where it does not mount.
+#[must_use]
+pub fn mounted_again(mut device: Device) -> Device {
+    Device::mount(device.device().copied()).unwrap()
+}
+
+/// Stores a file, in the place of one that is there.
+///
+/// # Errors
+/// The store's.
+pub fn put(device: &mut Device, name: &str, data: &[u8]) -> Result<u32, Code> {
+    flash::put(&mut device.handle(0), name, data, Conflict::Replace)
+}
+
+/// What a file holds.
+///
+/// # Errors
+/// The store's.
+pub fn get(device: &mut Device, name: &str) -> Result<Vec<u8>, Code> {
+    flash::get(&mut device.handle(0), name)
+}
+
+/// Bytes that are free.
+///
+/// # Panics
+/// Where the store does not say.
+pub fn free(device: &mut Device) -> u64 {
+    flash::space(&mut device.handle(0)).unwrap().free
+}
+
+/// A computer finds nothing wrong, and as much room as the store says.
+///
+/// # Panics
+/// Where it is not so.
+#[track_caller]
+pub fn check(device: &mut Device) {
+    assert_eq!(device.device().complaints(), Vec::<String>::new());
+    let said = free(device);
+    assert_eq!(free(&mut mounted_again(Device::mount(device.device().copied()).unwrap())), said);
 }

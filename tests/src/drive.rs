@@ -149,16 +149,7 @@ impl<T: Halves> Drive<T> for Polled<T> {
 
     fn step<S: Perform<P>, P>(&mut self, session: &mut S, port: &mut P, now: Instant) -> Step {
         self.clock.set(now);
-        let bell = Bell::new();
-        let waker = Waker::from(Arc::clone(&bell));
-        let mut step = pin!(self.driver.step(session, port));
-        loop {
-            match step.as_mut().poll(&mut Context::from_waker(&waker)) {
-                Poll::Ready(step) => return step,
-                Poll::Pending if bell.has_rung() => {}
-                Poll::Pending => return Step::Waited,
-            }
-        }
+        step_while(&mut self.driver, session, port, Bell::has_rung)
     }
 }
 
@@ -177,15 +168,10 @@ impl<T: Halves> Drive<T> for Awaited<T> {
 
     fn step<S: Perform<P>, P>(&mut self, session: &mut S, port: &mut P, now: Instant) -> Step {
         self.clock.set(now);
-        let bell = Bell::new();
-        let waker = Waker::from(Arc::clone(&bell));
-        let mut step = pin!(self.driver.step(session, port));
-        loop {
-            match step.as_mut().poll(&mut Context::from_waker(&waker)) {
-                Poll::Ready(step) => return step,
-                Poll::Pending => sleep(&bell),
-            }
-        }
+        step_while(&mut self.driver, session, port, |bell| {
+            sleep(bell);
+            true
+        })
     }
 }
 
@@ -206,18 +192,35 @@ impl<T: Halves> Drive<T> for Dropped<T> {
 
     fn step<S: Perform<P>, P>(&mut self, session: &mut S, port: &mut P, now: Instant) -> Step {
         self.clock.set(now);
-        let bell = Bell::new();
-        let waker = Waker::from(Arc::clone(&bell));
-        let mut step = pin!(self.driver.step(session, port));
-        loop {
-            match step.as_mut().poll(&mut Context::from_waker(&waker)) {
-                Poll::Ready(step) => return step,
-                Poll::Pending if self.rng.chance(40) => return Step::Waited,
-                Poll::Pending => sleep(&bell),
+        let rng = &mut self.rng;
+        step_while(&mut self.driver, session, port, |bell| {
+            !rng.chance(40) && {
+                sleep(bell);
+                !rng.chance(30)
             }
-            if self.rng.chance(30) {
-                return Step::Waited;
-            }
+        })
+    }
+}
+
+/// One step. Wherever its future waits, `goes_on` says whether it is polled again, or dropped.
+fn step_while<R, W, S: Perform<P>, P>(
+    driver: &mut Async<R, W, Hand>,
+    session: &mut S,
+    port: &mut P,
+    mut goes_on: impl FnMut(&Bell) -> bool,
+) -> Step
+where
+    R: embedded_io_async::Read,
+    W: embedded_io_async::Write,
+{
+    let bell = Bell::new();
+    let waker = Waker::from(Arc::clone(&bell));
+    let mut step = pin!(driver.step(session, port));
+    loop {
+        match step.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(step) => return step,
+            Poll::Pending if goes_on(&bell) => {}
+            Poll::Pending => return Step::Waited,
         }
     }
 }

@@ -5,8 +5,11 @@ use std::task::Poll;
 
 use kift_core::storage::{Outcome, Page, RequestId, Store};
 use kift_core::wire::{Ask, Code, Conflict, Entry, EntryKind, Meta, Path, Put, Space, TransferId};
+use kift_firmware_sim::disk::Disk;
 
+use crate::memory::Memory;
 use crate::raw::digest;
+use crate::rng::{Case, Rng, contents};
 
 /// Every file with its contents, and every directory with none.
 pub type Tree = BTreeMap<String, Option<Vec<u8>>>;
@@ -215,4 +218,53 @@ pub fn tree(store: &mut impl Store) -> Result<Tree, Code> {
         }
     }
     Ok(tree)
+}
+
+/// The same operations on a disk and on the store that the tests of the core use; now and then the disk
+/// is `mounted_again`, as after a reset.
+///
+/// # Panics
+/// Where they differ.
+#[must_use]
+pub fn does_what_the_store_in_memory_does<D: Disk>(
+    seed: u64,
+    mut device: D,
+    mut mounted_again: impl FnMut(D) -> D,
+) -> D {
+    let (mut rng, mut memory) = (Rng::new(seed), Memory::default());
+    for turn in 0..150 {
+        let _case = Case(format!("seed {seed}, turn {turn}"));
+        let mut files = ["a", "b", "c.txt", "d/a", "d/b"];
+        files.rotate_left(rng.below(5));
+        let [name, other, ..] = files;
+        let folder = ["d", "e"][rng.below(2)];
+        let what = rng.below(10);
+        let data = contents(rng.below(10_000), rng.bits());
+        let conflict = match rng.below(10) {
+            0 => Conflict::KeepBoth,
+            1..4 => Conflict::Refuse,
+            _ => Conflict::Replace,
+        };
+        macro_rules! both {
+            ($operation:ident($($argument:expr),*)) => {
+                assert_eq!(
+                    $operation(&mut device.handle(0) $(, $argument)*),
+                    $operation(&mut memory $(, $argument)*)
+                )
+            };
+        }
+        match what {
+            0..4 => both!(put(name, &data, conflict)),
+            4 => both!(delete(name)),
+            5 => both!(rename(name, other, turn % 2 == 0)),
+            6 => both!(make_directory(folder)),
+            7 => both!(delete(folder)),
+            8 => both!(stat(name)),
+            _ => device = mounted_again(device),
+        }
+        if turn % 10 == 0 {
+            both!(tree());
+        }
+    }
+    device
 }

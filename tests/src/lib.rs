@@ -31,5 +31,6 @@ pub mod sealed;
 pub mod serving;
 pub mod snow;
 pub mod stage;
+pub mod step;
 pub mod terminal;
 pub mod world;

@@ -4,15 +4,15 @@
 
 use std::slice::from_ref;
 
-use kift_core::secure::{Peer, PublicKey, Token};
 use kift_core::storage::{Begun, Files as _, Store as _};
-use kift_core::wire::{Ask, Code, Conflict, Path, Put, TransferId};
-use kift_firmware_sim::card::{PEERS_MAX, Store};
+use kift_core::wire::{Ask, Conflict, Path, Put, TransferId};
+use kift_firmware_sim::card::Store;
 use kift_firmware_sim::disk::PeerRole;
 use kift_tests::card::{COARSE, Card, FAT16, FAT32, Format};
 use kift_tests::flash::{self, REQUEST, Tree, complete};
 use kift_tests::raw::digest;
 use kift_tests::rng::{Case, contents};
+use kift_tests::step::{Own, Step, put, summary, tree};
 
 type Device = Store<Card, 1>;
 
@@ -21,84 +21,6 @@ const WRITES_MAX: u64 = 10_000;
 
 /// Bytes of clusters that a cut may cost: those of the largest file here.
 const LOST_MAX: u64 = 24 << 10;
-
-/// Something that happens at once, or not at all.
-#[derive(Debug, Clone)]
-enum Step {
-    Put(&'static str, Vec<u8>, Conflict),
-    Delete(&'static str),
-    Rename(&'static str, &'static str, bool),
-    MakeDirectory(&'static str),
-    Own(Own),
-}
-
-/// Of what the device keeps of its own: keys, seeds and tokens are one byte repeated.
-#[derive(Debug, Clone, Copy)]
-enum Own {
-    Identity(u8),
-    Seed(u8),
-    Know(u8, PeerRole),
-    Forget(u8),
-    /// A peer with this key comes with this token.
-    Pair(u8, u8),
-}
-
-/// The tokens that peers come with.
-const TOKENS: [u8; 3] = [1, 2, 3];
-
-fn put(name: &'static str, len: usize, seed: u64) -> Step {
-    Step::Put(name, contents(len, seed), Conflict::Replace)
-}
-
-impl Step {
-    fn run(&self, device: &mut Device) -> Result<(), Code> {
-        let port = &mut device.handle(0);
-        match *self {
-            Self::Put(name, ref data, conflict) => {
-                flash::put(port, name, data, conflict).map(|_| ())
-            }
-            Self::Delete(name) => flash::delete(port, name),
-            Self::Rename(from, to, replace) => flash::rename(port, from, to, replace),
-            Self::MakeDirectory(name) => flash::make_directory(port, name),
-            Self::Own(own) => own.run(device),
-        }
-    }
-}
-
-impl Own {
-    fn run(self, device: &mut Device) -> Result<(), Code> {
-        let key = |number: u8| PublicKey([number; 32]);
-        match self {
-            Self::Identity(number) => device.set_identity(&[number; 32]),
-            Self::Seed(number) => device.set_seed(&[number; 32]),
-            Self::Know(number, role) => device.keep_peer(&key(number), role),
-            Self::Forget(number) => device.forget_peer(&key(number)).map(drop),
-            Self::Pair(number, token) => {
-                device.begin_pairing(&Token([token; 32]))?;
-                let peer = Peer { key: key(number), pairing: true };
-                complete(|| device.handle(0).admit(&peer))
-            }
-        }
-    }
-}
-
-/// All that is in the store; what is the device's own by names that no file has.
-fn tree(device: &mut Device) -> Result<Tree, Code> {
-    let mut tree = flash::tree(&mut device.handle(0))?;
-    for (name, secret) in [("/identity", device.identity()?), ("/seed", device.seed()?)] {
-        tree.extend(secret.map(|secret| (name.to_owned(), Some(secret.to_vec()))));
-    }
-    for place in 0..PEERS_MAX {
-        let peer = device.peer(place)?;
-        tree.extend(peer.map(|(key, role)| (format!("/peer {key} {role:?}"), None)));
-    }
-    for token in TOKENS {
-        if !device.begin_pairing(&Token([token; 32]))? {
-            tree.insert(format!("/token {token}"), None);
-        }
-    }
-    Ok(tree)
-}
 
 fn prepared(format: Format, steps: &[Step]) -> Card {
     let card = Card::formatted(format);
@@ -165,14 +87,6 @@ fn check_consistent(card: &Card, allowed: &[State]) -> State {
     let Some((_, free)) = expected else { panic!("found {}", summary(&found.0)) };
     assert!(found.1 + LOST_MAX >= *free, "{} of {free} bytes are free", found.1);
     found
-}
-
-fn summary(tree: &Tree) -> String {
-    let of = |(name, data): (&String, &Option<Vec<u8>>)| match data {
-        Some(data) => format!("{name} ({} bytes, {})", data.len(), digest(data)),
-        None => format!("{name}/"),
-    };
-    tree.iter().map(of).collect::<Vec<_>>().join(", ")
 }
 
 /// Runs the steps with a cut at each write in turn. The mount that follows is cut too, at each of its

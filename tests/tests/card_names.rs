@@ -2,40 +2,11 @@
 
 use kift_core::storage::{Page, Store as _};
 use kift_core::wire::{Code, Conflict, Path};
-use kift_firmware_sim::card::Store;
-use kift_tests::card::{Card, FAT16, FAT32, Format};
+use kift_tests::card::{Card, Device, FAT16, FAT32, check, device, put};
 use kift_tests::flash::{self, REQUEST, complete};
-
-type Device = Store<Card, 2>;
-
-fn device(format: Format) -> Device {
-    let card = Card::formatted(format);
-    Device::prepare(card.clone()).unwrap();
-    Device::mount(card).unwrap()
-}
-
-/// As after a reset.
-fn mounted_again(mut device: Device) -> Device {
-    Device::mount(device.device().copied()).unwrap()
-}
-
-fn put(device: &mut Device, name: &str, data: &[u8]) -> Result<u32, Code> {
-    flash::put(&mut device.handle(0), name, data, Conflict::Replace)
-}
-
-fn free(device: &mut Device) -> u64 {
-    flash::space(&mut device.handle(0)).unwrap().free
-}
 
 fn path(path: &str) -> Path<'_> {
     Path::new(path).unwrap()
-}
-
-/// A computer finds nothing wrong, and as much room as the store says.
-fn check(device: &mut Device) {
-    assert_eq!(device.device().complaints(), Vec::<String>::new());
-    let said = free(device);
-    assert_eq!(free(&mut mounted_again(Device::mount(device.device().copied()).unwrap())), said);
 }
 
 #[test]

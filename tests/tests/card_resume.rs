@@ -4,47 +4,17 @@
 use kift_core::secure::{Peer, PublicKey, Token};
 use kift_core::storage::{Begun, Files as _, Store as _};
 use kift_core::wire::{Ask, Code, Conflict, Path, Put, TransferId};
-use kift_firmware_sim::card::{MountError, RESTS_MAX, STORED_MAX, Store};
+use kift_firmware_sim::card::{MountError, RESTS_MAX, STORED_MAX};
 use kift_firmware_sim::disk::PeerRole;
-use kift_tests::card::{Card, FAT16, FAT32, FORMATS, Format};
+use kift_tests::card::{
+    Card, Device, FAT16, FAT32, FORMATS, check, device, free, get, mounted_again, put,
+};
 use kift_tests::flash::{self, REQUEST, Tree, complete};
 use kift_tests::raw::digest;
 use kift_tests::rng::contents;
 
-type Device = Store<Card, 2>;
-
-fn device(format: Format) -> Device {
-    let card = Card::formatted(format);
-    Device::prepare(card.clone()).unwrap();
-    Device::mount(card).unwrap()
-}
-
-/// As after a reset.
-fn mounted_again(mut device: Device) -> Device {
-    Device::mount(device.device().copied()).unwrap()
-}
-
-fn put(device: &mut Device, name: &str, data: &[u8]) -> Result<u32, Code> {
-    flash::put(&mut device.handle(0), name, data, Conflict::Replace)
-}
-
-fn get(device: &mut Device, name: &str) -> Result<Vec<u8>, Code> {
-    flash::get(&mut device.handle(0), name)
-}
-
-fn free(device: &mut Device) -> u64 {
-    flash::space(&mut device.handle(0)).unwrap().free
-}
-
 fn path(path: &str) -> Path<'_> {
     Path::new(path).unwrap()
-}
-
-/// A computer finds nothing wrong, and as much room as the store says.
-fn check(device: &mut Device) {
-    assert_eq!(device.device().complaints(), Vec::<String>::new());
-    let said = free(device);
-    assert_eq!(free(&mut mounted_again(Device::mount(device.device().copied()).unwrap())), said);
 }
 
 fn transfer(number: u8) -> TransferId {

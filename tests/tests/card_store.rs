@@ -7,47 +7,17 @@ use std::ops::ControlFlow;
 use embedded_sdmmc::{TimeSource, Timestamp as FatTime, VolumeIdx, VolumeManager};
 use kift_core::storage::{Files as _, Store as _};
 use kift_core::wire::{Code, Conflict, EntryKind, Path, Put, Timestamp, TransferId};
-use kift_firmware_sim::card::{MountError, Store};
-use kift_tests::card::{COARSE, Card, FAT16, FAT32, FORMATS, Format};
+use kift_firmware_sim::card::MountError;
+use kift_tests::card::{
+    COARSE, Card, Device, FAT16, FAT32, FORMATS, Format, check, device, free, get, mounted_again,
+    put,
+};
 use kift_tests::flash::{self, REQUEST, complete};
-use kift_tests::memory::Memory;
 use kift_tests::raw::digest;
 use kift_tests::rng::{Case, Rng, contents};
 
-type Device = Store<Card, 2>;
-
-fn device(format: Format) -> Device {
-    let card = Card::formatted(format);
-    Device::prepare(card.clone()).unwrap();
-    Device::mount(card).unwrap()
-}
-
-/// As after a reset.
-fn mounted_again(mut device: Device) -> Device {
-    Device::mount(device.device().copied()).unwrap()
-}
-
-fn put(device: &mut Device, name: &str, data: &[u8]) -> Result<u32, Code> {
-    flash::put(&mut device.handle(0), name, data, Conflict::Replace)
-}
-
-fn get(device: &mut Device, name: &str) -> Result<Vec<u8>, Code> {
-    flash::get(&mut device.handle(0), name)
-}
-
-fn free(device: &mut Device) -> u64 {
-    flash::space(&mut device.handle(0)).unwrap().free
-}
-
 fn path(path: &str) -> Path<'_> {
     Path::new(path).unwrap()
-}
-
-/// A computer finds nothing wrong, and as much room as the store says.
-fn check(device: &mut Device) {
-    assert_eq!(device.device().complaints(), Vec::<String>::new());
-    let said = free(device);
-    assert_eq!(free(&mut mounted_again(Device::mount(device.device().copied()).unwrap())), said);
 }
 
 #[test]
@@ -157,44 +127,9 @@ fn a_card_that_is_none_of_a_device_is_not_touched() {
 #[test]
 fn does_what_the_store_in_memory_does() {
     for seed in 0..30 {
-        let mut rng = Rng::new(seed);
         let mut device = device(FORMATS[seed as usize % 3]);
-        let mut memory = Memory::default();
         let room = free(&mut device);
-        for turn in 0..150 {
-            let _case = Case(format!("seed {seed}, turn {turn}"));
-            let mut files = ["a", "b", "c.txt", "d/a", "d/b"];
-            files.rotate_left(rng.below(5));
-            let [name, other, ..] = files;
-            let folder = ["d", "e"][rng.below(2)];
-            let what = rng.below(10);
-            let data = contents(rng.below(10_000), rng.bits());
-            let conflict = match rng.below(10) {
-                0 => Conflict::KeepBoth,
-                1..4 => Conflict::Refuse,
-                _ => Conflict::Replace,
-            };
-            macro_rules! both {
-                ($operation:ident($($argument:expr),*)) => {
-                    assert_eq!(
-                        flash::$operation(&mut device.handle(0) $(, $argument)*),
-                        flash::$operation(&mut memory $(, $argument)*)
-                    )
-                };
-            }
-            match what {
-                0..4 => both!(put(name, &data, conflict)),
-                4 => both!(delete(name)),
-                5 => both!(rename(name, other, turn % 2 == 0)),
-                6 => both!(make_directory(folder)),
-                7 => both!(delete(folder)),
-                8 => both!(stat(name)),
-                _ => device = mounted_again(device),
-            }
-            if turn % 10 == 0 {
-                both!(tree());
-            }
-        }
+        let mut device = flash::does_what_the_store_in_memory_does(seed, device, mounted_again);
         check(&mut device);
         // All that was taken is given back.
         for (name, data) in flash::tree(&mut device.handle(0)).unwrap() {

@@ -2,16 +2,16 @@
 //! every file is the old one or the new one, and so is what the device keeps of its own; and the
 //! store goes on.
 
-use kift_core::secure::{Peer, PublicKey, SecretKey, Token};
-use kift_core::storage::Files as _;
-use kift_core::wire::{Code, Conflict, Path};
+use kift_core::secure::SecretKey;
+use kift_core::wire::{Conflict, Path};
 use kift_firmware_sim::board::nor::{BLOCK_LEN, Nor, Times};
 use kift_firmware_sim::device::seal::{Keys, NoKeys};
 use kift_firmware_sim::disk::PeerRole;
-use kift_firmware_sim::flash::{MountError, PEERS_MAX, Store};
+use kift_firmware_sim::flash::{MountError, Store};
 use kift_tests::flash::{self, Tree, complete};
 use kift_tests::raw::digest;
 use kift_tests::rng::{Case, Rng, contents};
+use kift_tests::step::{Own, Step, put, summary, tree};
 
 /// Ten blocks of journal and table, the rest of data.
 const CAPACITY: u32 = 24 * BLOCK_LEN as u32;
@@ -26,86 +26,6 @@ const SEEDS: u64 = 4;
 const OPERATIONS_MAX: u64 = 10_000;
 
 type Device<'a> = Store<&'a mut Nor, 1>;
-
-/// Something that happens at once, or not at all.
-#[derive(Debug, Clone)]
-enum Step {
-    Put(&'static str, Vec<u8>, Conflict),
-    Delete(&'static str),
-    Rename(&'static str, &'static str, bool),
-    MakeDirectory(&'static str),
-    Own(Own),
-}
-
-/// Of what the device keeps of its own: keys, seeds and tokens are one byte repeated.
-#[derive(Debug, Clone, Copy)]
-enum Own {
-    Identity(u8),
-    Seed(u8),
-    Know(u8, PeerRole),
-    Forget(u8),
-    /// A peer with this key comes with this token.
-    Pair(u8, u8),
-}
-
-/// The tokens that peers come with.
-const TOKENS: [u8; 3] = [1, 2, 3];
-
-fn put(name: &'static str, len: usize, seed: u64) -> Step {
-    Step::Put(name, contents(len, seed), Conflict::Replace)
-}
-
-impl Step {
-    fn run(&self, device: &mut Device<'_>) -> Result<(), Code> {
-        let port = &mut device.handle(0);
-        match *self {
-            Self::Put(name, ref data, conflict) => {
-                flash::put(port, name, data, conflict).map(|_| ())
-            }
-            Self::Delete(name) => flash::delete(port, name),
-            Self::Rename(from, to, replace) => flash::rename(port, from, to, replace),
-            Self::MakeDirectory(name) => flash::make_directory(port, name),
-            Self::Own(own) => own.run(device),
-        }
-    }
-}
-
-impl Own {
-    fn run(self, device: &mut Device<'_>) -> Result<(), Code> {
-        let key = |number: u8| PublicKey([number; 32]);
-        match self {
-            Self::Identity(number) => complete(|| device.set_identity(&[number; 32])),
-            Self::Seed(number) => complete(|| device.set_seed(&[number; 32])),
-            Self::Know(number, role) => complete(|| device.keep_peer(&key(number), role)),
-            Self::Forget(number) => complete(|| device.forget_peer(&key(number))).map(drop),
-            Self::Pair(number, token) => {
-                complete(|| device.begin_pairing(&Token([token; 32])))?;
-                let peer = Peer { key: key(number), pairing: true };
-                complete(|| device.handle(0).admit(&peer))
-            }
-        }
-    }
-}
-
-/// All that is in the store; what is the device's own by names that no file has.
-fn tree(device: &mut Device<'_>) -> Result<Tree, Code> {
-    let mut tree = flash::tree(&mut device.handle(0))?;
-    for (name, secret) in
-        [("/identity", complete(|| device.identity())?), ("/seed", complete(|| device.seed())?)]
-    {
-        tree.extend(secret.map(|secret| (name.to_owned(), Some(secret.to_vec()))));
-    }
-    for place in 0..PEERS_MAX {
-        let peer = complete(|| device.peer(place))?;
-        tree.extend(peer.map(|(key, role)| (format!("/peer {key} {role:?}"), None)));
-    }
-    for token in TOKENS {
-        if !complete(|| device.begin_pairing(&Token([token; 32])))? {
-            tree.insert(format!("/token {token}"), None);
-        }
-    }
-    Ok(tree)
-}
 
 /// The power is back.
 fn power_on(nor: &mut Nor) {
@@ -176,14 +96,6 @@ fn check_consistent(device: &mut Device<'_>) -> Tree {
     let space = flash::space(&mut device.handle(0)).unwrap();
     assert_eq!(space.free, space.total - used * BLOCK_LEN as u64, "blocks are lost");
     tree
-}
-
-fn summary(tree: &Tree) -> String {
-    let of = |(name, data): (&String, &Option<Vec<u8>>)| match data {
-        Some(data) => format!("{name} ({} bytes, {})", data.len(), digest(data)),
-        None => format!("{name}/"),
-    };
-    tree.iter().map(of).collect::<Vec<_>>().join(", ")
 }
 
 /// Runs the steps with a cut at each operation in turn, torn in several manners. In one of them the

@@ -7,7 +7,6 @@ use kift_core::wire::{Code, Conflict, EntryKind, Path, Put, Timestamp, TransferI
 use kift_firmware_sim::board::nor::{BLOCK_LEN, Nor, Times};
 use kift_firmware_sim::flash::{FILES_MAX, MountError, NAME_LEN_MAX, Store};
 use kift_tests::flash::{self, REQUEST, complete};
-use kift_tests::memory::Memory;
 use kift_tests::raw::digest;
 use kift_tests::rng::{Case, Rng, contents};
 
@@ -99,44 +98,10 @@ fn a_flash_without_a_store_is_not_touched() {
 #[test]
 fn does_what_the_store_in_memory_does() {
     for seed in 0..30 {
-        let mut rng = Rng::new(seed);
         let times = Times::polls(seed as u32 % 3);
-        let mut device = device(200, times);
-        let mut memory = Memory::default();
-        for turn in 0..150 {
-            let _case = Case(format!("seed {seed}, turn {turn}"));
-            let mut files = ["a", "b", "c.txt", "d/a", "d/b"];
-            files.rotate_left(rng.below(5));
-            let [name, other, ..] = files;
-            let folder = ["d", "e"][rng.below(2)];
-            let what = rng.below(10);
-            let data = contents(rng.below(10_000), rng.bits());
-            let conflict = match rng.below(10) {
-                0 => Conflict::KeepBoth,
-                1..4 => Conflict::Refuse,
-                _ => Conflict::Replace,
-            };
-            macro_rules! both {
-                ($operation:ident($($argument:expr),*)) => {
-                    assert_eq!(
-                        flash::$operation(&mut device.handle(0) $(, $argument)*),
-                        flash::$operation(&mut memory $(, $argument)*)
-                    )
-                };
-            }
-            match what {
-                0..4 => both!(put(name, &data, conflict)),
-                4 => both!(delete(name)),
-                5 => both!(rename(name, other, turn % 2 == 0)),
-                6 => both!(make_directory(folder)),
-                7 => both!(delete(folder)),
-                8 => both!(stat(name)),
-                _ => device = mounted_again(device, times),
-            }
-            if turn % 10 == 0 {
-                both!(tree());
-            }
-        }
+        let device = device(200, times);
+        let again = |device| mounted_again(device, times);
+        let _ = flash::does_what_the_store_in_memory_does(seed, device, again);
     }
 }
 
