@@ -6,7 +6,6 @@ use std::error::Error;
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::FileExt as _;
-use std::process::Command;
 use std::rc::Rc;
 
 use embedded_sdmmc::{Block, BlockCount, BlockDevice, BlockIdx};
@@ -14,6 +13,7 @@ use kift_core::wire::{Code, Conflict};
 use kift_firmware_sim::card::Store;
 
 use crate::flash;
+use crate::machine::tool;
 
 /// A file system that `mkfs.fat` makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,14 +196,6 @@ impl Card {
         };
         text.lines().filter(|line| !is_harmless(line)).map(str::to_owned).collect()
     }
-}
-
-/// A program that may be among those of the administrator.
-fn tool(name: &str) -> Command {
-    let mut command = Command::new(name);
-    let path = std::env::var("PATH").unwrap_or_default();
-    command.env("PATH", format!("{path}:/usr/sbin:/sbin"));
-    command
 }
 
 impl BlockDevice for Card {

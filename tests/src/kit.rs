@@ -8,12 +8,12 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use tempfile::TempDir;
 
-use crate::machine::{Ended, Running, Signal, command, skip, wait_until};
+use crate::machine::{Ended, Running, Signal, command, skip, tool, wait_until};
 
 /// By which a device and whoever is beside it become known to each other.
 pub const TOKEN: &str = "abcdefghijklmnopqrstuvwxyz";
@@ -74,14 +74,6 @@ impl Board {
             }
         }
     }
-}
-
-/// A program, which may be among those of the administrator.
-fn tool(name: &str) -> Command {
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut command = Command::new(name);
-    command.env("PATH", format!("{path}:/usr/sbin:/sbin")).stdin(Stdio::null());
-    command
 }
 
 /// cargo for a board's processor.

@@ -100,6 +100,15 @@ pub fn is_root(test: &str) -> bool {
     rustix::process::geteuid().is_root() || skip(test, "needs root")
 }
 
+/// A program, which may be among those of the administrator. It has no input.
+#[must_use]
+pub fn tool(name: &str) -> Command {
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new(name);
+    command.env("PATH", format!("{path}:/usr/sbin:/sbin")).stdin(Stdio::null());
+    command
+}
+
 /// A command line of `kift`.
 pub fn command<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(program());
