@@ -38,7 +38,7 @@ use kift_firmware_sim::board::nor::{BLOCK_LEN, Nor, PAGE_LEN, Times};
 use kift_firmware_sim::board::tap::{Tap, wait};
 use kift_firmware_sim::device::seal::{AnyLinks, Keys};
 use kift_firmware_sim::device::{Memory, Notice, Platform};
-use kift_firmware_sim::disk::PeerRole;
+use kift_firmware_sim::disk::{PeerRole, Vault as _};
 use kift_firmware_sim::flash::Store;
 use kift_firmware_sim::net::{self, Address, Connection, ConnectionError, Frames, Stack};
 

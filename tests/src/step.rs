@@ -1,70 +1,13 @@
 //! What happens to a device's disk at once or not at all, whichever disk it is; and all that is there.
 
 use kift_core::secure::{Peer, PublicKey, Token};
-use kift_core::storage::{Files as _, Outcome};
+use kift_core::storage::Files as _;
 use kift_core::wire::{Code, Conflict};
-use kift_firmware_sim::disk::{Disk, PeerRole};
-use kift_firmware_sim::{card, flash as nor};
+use kift_firmware_sim::disk::{Disk, PEERS_MAX, PeerRole};
 
 use crate::flash::{self, Tree, complete};
 use crate::raw::digest;
 use crate::rng::contents;
-
-/// A disk, as whoever knows a device's peers has it.
-pub trait Keeper: Disk {
-    /// Peers that it keeps.
-    const PEERS_MAX: usize;
-
-    /// The peer at this place.
-    ///
-    /// # Errors
-    /// The disk's.
-    fn peer(&mut self, place: usize) -> Outcome<Option<(PublicKey, PeerRole)>>;
-
-    /// Knows a peer from now on.
-    ///
-    /// # Errors
-    /// The disk's.
-    fn keep_peer(&mut self, key: &PublicKey, role: PeerRole) -> Outcome<()>;
-
-    /// Knows it no more.
-    ///
-    /// # Errors
-    /// The disk's.
-    fn forget_peer(&mut self, key: &PublicKey) -> Outcome<bool>;
-}
-
-impl<F: nor::Flash, const HANDLES: usize> Keeper for nor::Store<F, HANDLES> {
-    const PEERS_MAX: usize = nor::PEERS_MAX;
-
-    fn peer(&mut self, place: usize) -> Outcome<Option<(PublicKey, PeerRole)>> {
-        self.peer(place)
-    }
-
-    fn keep_peer(&mut self, key: &PublicKey, role: PeerRole) -> Outcome<()> {
-        self.keep_peer(key, role)
-    }
-
-    fn forget_peer(&mut self, key: &PublicKey) -> Outcome<bool> {
-        self.forget_peer(key)
-    }
-}
-
-impl<const HANDLES: usize> Keeper for card::Store<super::card::Card, HANDLES> {
-    const PEERS_MAX: usize = card::PEERS_MAX;
-
-    fn peer(&mut self, place: usize) -> Outcome<Option<(PublicKey, PeerRole)>> {
-        self.peer(place).into()
-    }
-
-    fn keep_peer(&mut self, key: &PublicKey, role: PeerRole) -> Outcome<()> {
-        self.keep_peer(key, role).into()
-    }
-
-    fn forget_peer(&mut self, key: &PublicKey) -> Outcome<bool> {
-        self.forget_peer(key).into()
-    }
-}
 
 /// Something that happens at once, or not at all.
 #[derive(Debug, Clone)]
@@ -110,7 +53,7 @@ impl Step {
     ///
     /// # Errors
     /// The disk's.
-    pub fn run(&self, disk: &mut impl Keeper) -> Result<(), Code> {
+    pub fn run(&self, disk: &mut impl Disk) -> Result<(), Code> {
         match *self {
             Self::Put(name, ref data, conflict) => {
                 flash::put(&mut disk.handle(0), name, data, conflict).map(|_| ())
@@ -126,7 +69,7 @@ impl Step {
 }
 
 impl Own {
-    fn run(self, disk: &mut impl Keeper) -> Result<(), Code> {
+    fn run(self, disk: &mut impl Disk) -> Result<(), Code> {
         let key = |number: u8| PublicKey([number; 32]);
         match self {
             Self::Identity(number) => complete(|| disk.set_identity(&[number; 32])),
@@ -146,14 +89,14 @@ impl Own {
 ///
 /// # Errors
 /// The disk's.
-pub fn tree<D: Keeper>(disk: &mut D) -> Result<Tree, Code> {
+pub fn tree(disk: &mut impl Disk) -> Result<Tree, Code> {
     let mut tree = flash::tree(&mut disk.handle(0))?;
     let secrets =
         [("/identity", complete(|| disk.identity())?), ("/seed", complete(|| disk.seed())?)];
     for (name, secret) in secrets {
         tree.extend(secret.map(|secret| (name.to_owned(), Some(secret.to_vec()))));
     }
-    for place in 0..D::PEERS_MAX {
+    for place in 0..PEERS_MAX {
         let peer = complete(|| disk.peer(place))?;
         tree.extend(peer.map(|(key, role)| (format!("/peer {key} {role:?}"), None)));
     }

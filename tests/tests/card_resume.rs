@@ -5,7 +5,7 @@ use kift_core::secure::{Peer, PublicKey, Token};
 use kift_core::storage::{Begun, Files as _, Store as _};
 use kift_core::wire::{Ask, Code, Conflict, Path, Put, TransferId};
 use kift_firmware_sim::card::{MountError, RESTS_MAX, STORED_MAX};
-use kift_firmware_sim::disk::PeerRole;
+use kift_firmware_sim::disk::{PeerRole, Vault as _};
 use kift_tests::card::{
     Card, Device, FAT16, FAT32, FORMATS, check, device, free, get, mounted_again, put,
 };
@@ -161,40 +161,44 @@ fn what_was_stored_is_known_again() {
 fn keys_peers_and_tokens_are_kept() {
     let mut device = device(FAT16);
     let key = |number: u8| PublicKey([number; 32]);
-    assert_eq!((device.identity(), device.seed()), (Ok(None), Ok(None)));
+    assert_eq!((complete(|| device.identity()), complete(|| device.seed())), (Ok(None), Ok(None)));
     for number in 1..5 {
-        device.set_identity(&[number; 32]).unwrap();
-        device.set_seed(&[number + 1; 32]).unwrap();
+        complete(|| device.set_identity(&[number; 32])).unwrap();
+        complete(|| device.set_seed(&[number + 1; 32])).unwrap();
         assert_eq!(device.boots(), u32::from(number));
         device = mounted_again(device);
-        assert_eq!(device.identity(), Ok(Some([number; 32])));
-        assert_eq!(device.seed(), Ok(Some([number + 1; 32])));
+        assert_eq!(complete(|| device.identity()), Ok(Some([number; 32])));
+        assert_eq!(complete(|| device.seed()), Ok(Some([number + 1; 32])));
     }
     for number in 0..4 {
-        device.keep_peer(&key(number), PeerRole::Client).unwrap();
+        complete(|| device.keep_peer(&key(number), PeerRole::Client)).unwrap();
     }
-    assert_eq!(device.keep_peer(&key(4), PeerRole::Client), Err(Code::TooMany));
-    device.keep_peer(&key(1), PeerRole::Server).unwrap();
-    assert_eq!(device.forget_peer(&key(2)), Ok(true));
-    assert_eq!(device.forget_peer(&key(2)), Ok(false));
-    assert_eq!(device.begin_pairing(&Token([9; 32])), Ok(true));
+    assert_eq!(complete(|| device.keep_peer(&key(4), PeerRole::Client)), Err(Code::TooMany));
+    complete(|| device.keep_peer(&key(1), PeerRole::Server)).unwrap();
+    assert_eq!(complete(|| device.forget_peer(&key(2))), Ok(true));
+    assert_eq!(complete(|| device.forget_peer(&key(2))), Ok(false));
+    assert_eq!(complete(|| device.begin_pairing(&Token([9; 32]))), Ok(true));
     let peer = Peer { key: key(5), pairing: true };
     assert!(device.is_pairing());
     complete(|| device.handle(0).admit(&peer)).unwrap();
     assert!(!device.is_pairing());
     assert_eq!(complete(|| device.handle(0).admit(&peer)), Err(Code::Denied), "used");
     let mut device = mounted_again(device);
-    assert_eq!(device.begin_pairing(&Token([9; 32])), Ok(false), "used before");
-    assert_eq!(device.knows(&key(1), PeerRole::Both), Ok(true));
-    assert_eq!(device.knows(&key(5), PeerRole::Client), Ok(true));
-    assert_eq!(device.knows(&key(5), PeerRole::Server), Ok(false));
-    assert_eq!(device.knows(&key(2), PeerRole::Client), Ok(false));
-    assert_eq!(device.errand([1; 16], transfer(1)), Ok(transfer(1)));
+    assert_eq!(complete(|| device.begin_pairing(&Token([9; 32]))), Ok(false), "used before");
+    assert_eq!(complete(|| device.knows(&key(1), PeerRole::Both)), Ok(true));
+    assert_eq!(complete(|| device.knows(&key(5), PeerRole::Client)), Ok(true));
+    assert_eq!(complete(|| device.knows(&key(5), PeerRole::Server)), Ok(false));
+    assert_eq!(complete(|| device.knows(&key(2), PeerRole::Client)), Ok(false));
+    assert_eq!(complete(|| device.errand([1; 16], transfer(1))), Ok(transfer(1)));
     let mut device = mounted_again(device);
-    assert_eq!(device.errand([1; 16], transfer(2)), Ok(transfer(1)));
-    assert_eq!(device.errand([2; 16], transfer(3)), Ok(transfer(3)), "another is another");
-    device.end_errand().unwrap();
-    assert_eq!(device.errand([2; 16], transfer(4)), Ok(transfer(4)));
+    assert_eq!(complete(|| device.errand([1; 16], transfer(2))), Ok(transfer(1)));
+    assert_eq!(
+        complete(|| device.errand([2; 16], transfer(3))),
+        Ok(transfer(3)),
+        "another is another"
+    );
+    complete(|| device.end_errand()).unwrap();
+    assert_eq!(complete(|| device.errand([2; 16], transfer(4))), Ok(transfer(4)));
 }
 
 /// A block that a card did not keep as it was written is that of the other copy.
@@ -202,7 +206,7 @@ fn keys_peers_and_tokens_are_kept() {
 fn of_two_copies_one_is_enough() {
     let mut device = device(FAT16);
     for number in 1..=3 {
-        device.set_seed(&[0xd0 + number; 32]).unwrap();
+        complete(|| device.set_seed(&[0xd0 + number; 32])).unwrap();
     }
     let image = device.device().image();
     let at = |number: u8| image.windows(32).position(|bytes| *bytes == [0xd0 + number; 32]);
@@ -211,9 +215,10 @@ fn of_two_copies_one_is_enough() {
         let mut image = image.clone();
         image[at(damaged).unwrap() + 7] ^= 4;
         let mut device = Device::mount(Card::new(&image)).unwrap();
-        assert_eq!(device.seed(), Ok(Some([0xd0 + left; 32])));
-        device.set_seed(&[1; 32]).unwrap();
-        assert_eq!(mounted_again(device).seed(), Ok(Some([1; 32])));
+        assert_eq!(complete(|| device.seed()), Ok(Some([0xd0 + left; 32])));
+        complete(|| device.set_seed(&[1; 32])).unwrap();
+        let mut device = mounted_again(device);
+        assert_eq!(complete(|| device.seed()), Ok(Some([1; 32])));
     }
 }
 
@@ -244,8 +249,8 @@ fn a_card_that_is_pulled_out() {
             flash::delete(port, "a"),
             flash::rename(port, "a", "b", false),
             flash::make_directory(port, "d"),
-            device.seed().map(drop),
-            device.set_seed(&[1; 32]),
+            complete(|| device.seed()).map(drop),
+            complete(|| device.set_seed(&[1; 32])),
             device.root(path("a")).map(drop),
         ];
         // What a buffer still holds may be told.

@@ -8,6 +8,7 @@ use embedded_sdmmc::{TimeSource, Timestamp as FatTime, VolumeIdx, VolumeManager}
 use kift_core::storage::{Files as _, Store as _};
 use kift_core::wire::{Code, Conflict, EntryKind, Path, Put, Timestamp, TransferId};
 use kift_firmware_sim::card::MountError;
+use kift_firmware_sim::disk::Vault as _;
 use kift_tests::card::{
     COARSE, Card, Device, FAT16, FAT32, FORMATS, Format, check, device, free, get, mounted_again,
     put,
@@ -115,11 +116,15 @@ fn a_card_that_is_none_of_a_device_is_not_touched() {
     let small = Format { size: 1024, options: &["-F12"], cluster_len: 4 };
     assert_eq!(Device::prepare(Card::formatted(small)), Err(MountError::Foreign));
     let mut device = device(FAT16);
-    device.set_seed(&[1; 32]).unwrap();
+    complete(|| device.set_seed(&[1; 32])).unwrap();
     let card = device.device().clone();
     Device::prepare(card.clone()).unwrap();
     let mut device = Device::mount(card).unwrap();
-    assert_eq!((device.seed(), device.boots()), (Ok(Some([1; 32])), 2), "it was prepared before");
+    assert_eq!(
+        (complete(|| device.seed()), device.boots()),
+        (Ok(Some([1; 32])), 2),
+        "it was prepared before"
+    );
 }
 
 /// The same operations on this store and on the one that the tests of the core use, with resets in

@@ -6,7 +6,7 @@ use kift_core::secure::SecretKey;
 use kift_core::wire::{Conflict, Path};
 use kift_firmware_sim::board::nor::{BLOCK_LEN, Nor, Times};
 use kift_firmware_sim::device::seal::{Keys, NoKeys};
-use kift_firmware_sim::disk::PeerRole;
+use kift_firmware_sim::disk::{PeerRole, Vault as _};
 use kift_firmware_sim::flash::{MountError, Store};
 use kift_tests::flash::{self, Tree, complete};
 use kift_tests::raw::digest;

@@ -4,6 +4,7 @@
 use kift_core::storage::{Begun, Files as _, Store as _};
 use kift_core::wire::{Ask, Code, Conflict, Path, Put, TransferId};
 use kift_firmware_sim::board::nor::{BLOCK_LEN, Nor, Times};
+use kift_firmware_sim::disk::Vault as _;
 use kift_firmware_sim::flash::{RESTS_MAX, Store};
 use kift_tests::flash::{self, REQUEST, complete};
 use kift_tests::raw::digest;

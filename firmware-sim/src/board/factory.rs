@@ -9,6 +9,7 @@ use rustix::rand::{GetRandomFlags, getrandom};
 
 use super::nor::Nor;
 use crate::device::seal::Keys;
+use crate::disk::Vault as _;
 use crate::flash::{Store, wait};
 
 /// Makes an empty store of a flash, and with a seed the device's key too.

@@ -19,6 +19,7 @@ use super::name::{NAME_LEN_MAX, Name};
 use super::rest::{self, State};
 use super::store::{Cursor, Open, Source, Store, Target, check};
 use super::upload::{Chain, Upload};
+use crate::disk::Vault as _;
 
 /// Names that are tried to keep a file beside others.
 const SUFFIX_MAX: u32 = 64;
@@ -298,7 +299,7 @@ impl<D: BlockDevice, const HANDLES: usize> Files for Handle<'_, D, HANDLES> {
     }
 
     fn admit(&mut self, peer: &Peer) -> Outcome<()> {
-        Poll::Ready(self.store.admit(peer))
+        self.store.admit(peer)
     }
 }
 

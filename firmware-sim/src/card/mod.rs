@@ -38,7 +38,6 @@ mod entry;
 mod folder;
 mod handle;
 mod journal;
-mod keys;
 mod name;
 mod own;
 mod prepare;
@@ -53,9 +52,6 @@ use core::fmt;
 pub use handle::Handle;
 pub use name::NAME_LEN_MAX;
 pub use store::Store;
-
-/// Peers whose keys a card keeps.
-pub const PEERS_MAX: usize = 4;
 
 /// Uploads that were interrupted and can go on. With one more, the oldest gives way.
 pub const RESTS_MAX: usize = 2;

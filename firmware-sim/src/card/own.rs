@@ -16,14 +16,13 @@
 
 use crc::{CRC_32_ISCSI, Crc, NoTable};
 use embedded_sdmmc::{Block, BlockDevice};
-use kift_core::wire::{Code, TransferId, bytes};
+use kift_core::wire::Code;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::PEERS_MAX;
 use super::clusters::Card;
 use super::volume::{put_at, u16_at, u32_at};
-use crate::disk::PeerRole;
+use crate::disk::PEERS_MAX;
 
 /// The numbers of the items.
 pub(super) const VOLUME: u32 = 0;
@@ -50,40 +49,6 @@ pub(super) struct Boots {
     pub version: u8,
     /// How often it was mounted.
     pub boots: u32,
-}
-
-/// A peer that the device knows, and the token by which it came.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) struct Peer {
-    /// None for one that was forgotten. Its token stays used.
-    pub known: Option<Known>,
-    pub token: Option<TokenDigest>,
-}
-
-/// Who a peer is, and as what it is known.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) struct Known {
-    #[serde(deserialize_with = "bytes")]
-    pub key: [u8; 32],
-    pub role: PeerRole,
-}
-
-/// By which a token that was used is known again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct TokenDigest(#[serde(deserialize_with = "bytes")] pub [u8; 16]);
-
-/// What nobody else is to know.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-pub(super) struct Secret(#[serde(deserialize_with = "bytes")] pub [u8; 32]);
-
-/// What the device is about to send, or was.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) struct Errand {
-    /// Tells it from others.
-    #[serde(deserialize_with = "bytes")]
-    pub of: [u8; 16],
-    /// By which the server knows it again.
-    pub transfer: TransferId,
 }
 
 /// Where a block has its value.

@@ -13,11 +13,12 @@ use super::folder::{Found, Place, ROOT};
 use super::handle::Handle;
 use super::journal::Change;
 use super::name::{NAME_LEN_MAX, Name};
-use super::own::{Boots, TokenDigest, VOLUME};
+use super::own::{Boots, VOLUME};
 use super::prepare::FOLDER;
 use super::rest::{Rests, SLOTS, State, Stem};
 use super::upload::{Chain, Upload};
 use super::{MountError, RESTS_MAX, VERSION};
+use crate::disk::TokenDigest;
 
 /// What a handle has open.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use kift_core::secure::{NoEntropy, Noise, Plain, PublicKey, SecretKey, Security,
 use kift_core::storage::Outcome;
 
 use super::random::Random;
-use crate::disk::{self, Disk};
+use crate::disk::{self, Vault};
 
 /// What protects the links of a device, one after the other.
 pub trait Links {
@@ -89,7 +89,7 @@ impl Keys {
     /// [`NoKeys`].
     // What it takes of the stack is given back before the tasks begin.
     #[inline(never)]
-    pub fn open(disk: &mut impl Disk, token: Option<Token>) -> Result<Self, NoKeys> {
+    pub fn open(disk: &mut impl Vault, token: Option<Token>) -> Result<Self, NoKeys> {
         let seed = wait(|| disk.seed())?.ok_or(NoKeys::NoSeed)?;
         let (mut random, next) = Random::begin(&seed)?;
         wait(|| disk.set_seed(&next))?;

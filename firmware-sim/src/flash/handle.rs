@@ -18,6 +18,7 @@ use super::space::count;
 use super::store::{Cursor, Open, Source, Store, hash_of};
 use super::upload::{Block, Keeping, Upload};
 use super::{FILES_MAX, Flash};
+use crate::disk::Vault as _;
 
 /// The storage port of one session or task, which has at most one thing open.
 #[derive(Debug)]

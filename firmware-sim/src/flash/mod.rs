@@ -16,7 +16,7 @@
 //! `rest`. It gives way to what needs its blocks.
 //!
 //! The table also keeps what makes a link's ends known to each other: the device's own key, the seed
-//! of its random numbers, and the keys of its peers. See `keys`.
+//! of its random numbers, and the keys of its peers.
 //!
 //! The table recovers from writes that were cut. Of an erase that was cut it expects that the
 //! beginning of the block is erased first, which no data sheet promises: see `journal`.
@@ -28,7 +28,6 @@ mod disk;
 mod gate;
 mod handle;
 mod journal;
-mod keys;
 mod nor;
 mod record;
 mod rest;
@@ -46,9 +45,6 @@ pub use store::{FileInfo, MountError, Store};
 
 /// Files and directories that a store keeps.
 pub const FILES_MAX: usize = 64;
-
-/// Peers whose keys a store keeps.
-pub const PEERS_MAX: usize = 4;
 
 /// Uploads that were interrupted and can go on. With one more, the oldest gives way. Without the
 /// feature `resume` none can: what was kept of them by a firmware that has it is free.

@@ -1,15 +1,13 @@
 //! What the table keeps.
 
-use core::fmt;
-
 use heapless::Vec;
 use kift_core::wire::EntryKind;
-use kift_core::wire::{Digest, Meta, Timestamp, TransferId, bytes};
+use kift_core::wire::{Digest, Meta, Timestamp, TransferId};
 use sequential_storage::map::{SerializationError, Value};
 use serde::{Deserialize, Serialize};
 
 use super::rest::{Mark, Rest};
-use crate::disk::PeerRole;
+use crate::disk::{Errand, PeerRecord, Secret};
 
 /// Bytes of the longest name of a file or directory.
 pub const NAME_LEN_MAX: usize = 64;
@@ -48,50 +46,10 @@ pub(super) enum Item<'a> {
     #[serde(borrow)]
     Record(Record<'a>),
     Secret(Secret),
-    Peer(Peer),
+    Peer(PeerRecord),
     Rest(Rest),
     Mark(Mark),
     Errand(Errand),
-}
-
-/// What nobody else is to know.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-pub(super) struct Secret(#[serde(deserialize_with = "bytes")] pub [u8; 32]);
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret")
-    }
-}
-
-/// A peer that the device knows, and the token by which it came.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) struct Peer {
-    /// None for one that was forgotten. Its token stays used.
-    pub known: Option<Known>,
-    pub token: Option<TokenDigest>,
-}
-
-/// Who a peer is, and as what it is known.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(super) struct Known {
-    #[serde(deserialize_with = "bytes")]
-    pub key: [u8; 32],
-    pub role: PeerRole,
-}
-
-/// By which a token that was used is known again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct TokenDigest(#[serde(deserialize_with = "bytes")] pub [u8; 16]);
-
-/// What the device is about to send, or was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Errand {
-    /// Tells it from others.
-    #[serde(deserialize_with = "bytes")]
-    pub of: [u8; 16],
-    /// By which the server knows it again.
-    pub transfer: TransferId,
 }
 
 /// About the store as a whole.

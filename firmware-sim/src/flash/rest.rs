@@ -11,7 +11,7 @@ use kift_core::storage::Outcome;
 use kift_core::wire::{Code, TransferId};
 use serde::{Deserialize, Serialize};
 
-use super::record::{Errand, Extents, Slot};
+use super::record::{Extents, Slot};
 use super::space::head;
 use super::store::{MountError, Open, Store, wait};
 use super::upload::{Keeping, Upload};
@@ -297,25 +297,5 @@ impl<F: Flash, const HANDLES: usize> Store<F, HANDLES> {
         self.space.give_back(&blocks);
         self.rests.set(place, None);
         Poll::Ready(Ok(()))
-    }
-
-    /// By what id the server knows what is about to be sent, `of` which there is no other: that of an
-    /// earlier attempt, before a reset or after it, or else `fresh`.
-    ///
-    /// # Errors
-    /// [`Code::Io`].
-    pub fn errand(&mut self, of: [u8; 16], fresh: TransferId) -> Outcome<TransferId> {
-        match ready!(self.table.errand())? {
-            Some(errand) if errand.of == of => Poll::Ready(Ok(errand.transfer)),
-            _ => self.table.set_errand(Errand { of, transfer: fresh }).map_ok(|()| fresh),
-        }
-    }
-
-    /// It is done.
-    ///
-    /// # Errors
-    /// [`Code::Io`].
-    pub fn end_errand(&mut self) -> Outcome<()> {
-        self.table.remove_errand()
     }
 }

@@ -9,15 +9,13 @@ use kift_core::wire::{Code, Digest, Path, Space as Room, Timestamp, TransferId};
 
 use super::gate::Gate;
 use super::handle::Handle;
-use super::record::{
-    Body, Extents, File, Item, NAME_LEN_MAX, ROOT, Record, Slot, TokenDigest, VERSION, Volume,
-};
+use super::record::{Body, Extents, File, Item, NAME_LEN_MAX, ROOT, Record, Slot, VERSION, Volume};
 use super::rest::Rests;
 use super::space::{Space, count};
 use super::table::{Table, rest_place};
 use super::upload::Upload;
 use super::{BLOCKS_MAX, DATA_BLOCK, FILES_MAX, Flash, RESTS_MAX};
-use crate::disk;
+use crate::disk::{self, TokenDigest};
 
 /// Why a flash could not be mounted or formatted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,18 +13,19 @@ use sequential_storage::cache::page_states::ArrayPageStates;
 use sequential_storage::map::{MapConfig, MapStorage};
 
 use super::gate::Gate;
-use super::record::{Errand, ITEM_LEN_MAX, Item, Peer, Record, Secret, Slot, Volume};
+use super::record::{ITEM_LEN_MAX, Item, Record, Slot, Volume};
 use super::rest::{Mark, Rest};
-use super::{DATA_BLOCK, FILES_MAX, Flash, JOURNAL_BLOCKS, PEERS_MAX, RESTS_MAX, TABLE_BLOCKS};
+use super::{DATA_BLOCK, FILES_MAX, Flash, JOURNAL_BLOCKS, RESTS_MAX, TABLE_BLOCKS};
+use crate::disk::{Errand, PEERS_MAX, PeerRecord, Secret, Which};
 
 /// The key of what is known of the store as a whole.
 const VOLUME: Slot = Slot::MAX;
 
 /// The key of the device's own key.
-pub(super) const IDENTITY: Slot = Slot::MAX - 1;
+const IDENTITY: Slot = Slot::MAX - 1;
 
 /// The key of the seed of its random numbers.
-pub(super) const SEED: Slot = Slot::MAX - 2;
+const SEED: Slot = Slot::MAX - 2;
 
 /// The key of the first of its peers.
 const PEERS: Slot = Slot::MAX - 2 - PEERS_MAX as Slot;
@@ -87,14 +88,14 @@ impl<F: Flash> Table<F> {
         })
     }
 
-    pub(super) fn secret(&mut self, key: Slot) -> Outcome<Option<[u8; 32]>> {
-        Poll::Ready(match ready!(self.fetch(key))? {
-            Some(Item::Secret(Secret(secret))) => Ok(Some(secret)),
+    pub(super) fn secret(&mut self, which: Which) -> Outcome<Option<Secret>> {
+        Poll::Ready(match ready!(self.fetch(secret_key(which)))? {
+            Some(Item::Secret(secret)) => Ok(Some(secret)),
             _ => Ok(None),
         })
     }
 
-    pub(super) fn peer(&mut self, place: usize) -> Outcome<Option<Peer>> {
+    pub(super) fn peer(&mut self, place: usize) -> Outcome<Option<PeerRecord>> {
         Poll::Ready(match ready!(self.fetch(peer_key(place)))? {
             Some(Item::Peer(peer)) => Ok(Some(peer)),
             _ => Ok(None),
@@ -129,11 +130,11 @@ impl<F: Flash> Table<F> {
         self.store(VOLUME, &Item::Volume(volume))
     }
 
-    pub(super) fn set_secret(&mut self, key: Slot, secret: &[u8; 32]) -> Outcome<()> {
-        self.store(key, &Item::Secret(Secret(*secret)))
+    pub(super) fn set_secret(&mut self, which: Which, secret: Secret) -> Outcome<()> {
+        self.store(secret_key(which), &Item::Secret(secret))
     }
 
-    pub(super) fn set_peer(&mut self, place: usize, peer: Peer) -> Outcome<()> {
+    pub(super) fn set_peer(&mut self, place: usize, peer: PeerRecord) -> Outcome<()> {
         self.store(peer_key(place), &Item::Peer(peer))
     }
 
@@ -200,6 +201,13 @@ const fn rest_key(place: usize) -> Slot {
 /// The place of a rest whose item or mark has this key.
 pub(super) const fn rest_place(key: Slot) -> usize {
     (if key >= RESTS { key - RESTS } else { key.saturating_sub(MARKS) }) as usize
+}
+
+const fn secret_key(which: Which) -> Slot {
+    match which {
+        Which::Identity => IDENTITY,
+        Which::Seed => SEED,
+    }
 }
 
 const fn peer_key(place: usize) -> Slot {

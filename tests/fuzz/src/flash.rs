@@ -13,7 +13,7 @@ use embedded_storage_async::nor_flash::{
 use kift_core::crc32c;
 use kift_core::wire::Conflict;
 use kift_firmware_sim::board::nor::{BLOCK_LEN, Nor, Times};
-use kift_firmware_sim::disk::PeerRole;
+use kift_firmware_sim::disk::{PeerRole, Vault as _};
 use kift_firmware_sim::flash::Store;
 use kift_tests::flash::{complete, delete, make_directory, put, rename};
 use kift_tests::raw::digest;

@@ -10,7 +10,7 @@ use kift::store::{Options as Serving, Root, Session};
 use kift_core::secure::Security;
 use kift_core::session::Responder;
 use kift_firmware_sim::board::nor::{BLOCK_LEN, Nor, Times};
-use kift_firmware_sim::disk::PeerRole;
+use kift_firmware_sim::disk::{PeerRole, Vault as _};
 use kift_firmware_sim::flash::{self, Flash};
 
 use super::SEATS;

@@ -10,7 +10,7 @@ use kift_core::wire::TransferId;
 use kift_firmware_sim::device::ask::{Done, Errand, Trouble};
 use kift_firmware_sim::device::seal::{Keys, NoKeys};
 use kift_firmware_sim::device::{self, BootError, Notice, Platform};
-use kift_firmware_sim::disk::{Disk, wait};
+use kift_firmware_sim::disk::{Disk, Vault as _, wait};
 use kift_firmware_sim::net::{self, Address, Stack};
 use semihosting::experimental::env;
 use semihosting::process::exit;

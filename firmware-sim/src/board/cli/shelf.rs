@@ -14,8 +14,8 @@ use kift_core::wire::{
 };
 
 use crate::board::nor::Nor;
-use crate::disk::PeerRole;
-use crate::flash::{FileInfo, MountError, PEERS_MAX, Store};
+use crate::disk::{PEERS_MAX, PeerRole, Vault as _};
+use crate::flash::{FileInfo, MountError, Store};
 
 const ID: RequestId = RequestId(1);
 
