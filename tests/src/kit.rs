@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 use tempfile::TempDir;
 
 use crate::machine::{Ended, Running, Signal, command, skip, tool, wait_until};
+use crate::serving::{Serve, Server};
 
 /// By which a device and whoever is beside it become known to each other.
 pub const TOKEN: &str = "abcdefghijklmnopqrstuvwxyz";
@@ -280,6 +281,12 @@ impl Life {
         }
     }
 
+    /// Whether it has ended by itself.
+    #[must_use]
+    pub fn is_over(&mut self) -> bool {
+        self.qemu.is_over()
+    }
+
     /// The power is cut.
     ///
     /// # Panics
@@ -304,6 +311,54 @@ impl Life {
     pub fn end(self) -> (String, Option<i32>) {
         let ended = self.qemu.end();
         (fs::read_to_string(&self.console).unwrap_or_default(), ended.status.code())
+    }
+}
+
+/// A server of this machine, with a user that a device may become.
+#[derive(Debug)]
+pub struct Host {
+    /// It.
+    pub server: Server,
+    state: PathBuf,
+}
+
+impl Host {
+    /// Starts one that keeps its keys in `state`, a new directory of the kit's.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    #[must_use]
+    pub fn new(kit: &Kit, state: &str) -> Self {
+        Self::start(kit, state, Serve::default())
+    }
+
+    /// Starts one like that, otherwise as `serve` has it.
+    ///
+    /// # Panics
+    /// Where it does not start.
+    #[must_use]
+    pub fn start(kit: &Kit, state: &str, serve: Serve<'_>) -> Self {
+        let state = kit.at(state);
+        let server = Server::start(Serve { state: Some(&state), ..serve });
+        let host = Self { server, state };
+        host.admin(&["user", "add", "--quiet", "device", "--no-password"]);
+        host
+    }
+
+    /// A word for the device, by which it becomes that user.
+    ///
+    /// # Panics
+    /// Where there is none.
+    #[must_use]
+    pub fn pairing(&self) -> String {
+        format!("pair={}", self.admin(&["pair", "--quiet", "device"]))
+    }
+
+    /// Runs a command of whoever keeps the server.
+    fn admin(&self, args: &[&str]) -> String {
+        let mut command = command(args);
+        command.env("KIFT_STATE", &self.state);
+        Running::start(command).end().ok().trim().to_owned()
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Serve<'a> {
     pub root: Option<&'a Path>,
     /// Its keys, with which links are sealed; without them they are plain.
     pub state: Option<&'a Path>,
+    /// Where it is to listen, where not at a port of this machine alone.
+    pub listen: Option<&'a str>,
     /// Further arguments.
     pub args: &'a [&'a str],
     /// A command that runs the rest of its arguments, in the same process.
@@ -92,7 +94,8 @@ impl Server {
             Some(state) => vec!["--state".to_owned(), text(state)],
             None => vec!["--plain".to_owned()],
         });
-        line.extend(["--listen", "127.0.0.1:0", "--port-file"].map(str::to_owned));
+        let listen = serve.listen.unwrap_or("127.0.0.1:0");
+        line.extend(["--listen", listen, "--port-file"].map(str::to_owned));
         line.push(text(&port_file));
         line.extend(serve.args.iter().map(|&arg| arg.to_owned()));
         line.push(text(&root));

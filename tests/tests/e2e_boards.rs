@@ -2,15 +2,12 @@
 //! killing QEMU.
 
 use std::fs;
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use kift_tests::files::random;
-use kift_tests::kit::{Board, Kit, Life, TOKEN, seed};
-use kift_tests::machine::{Running, command};
+use kift_tests::kit::{Board, Host, Kit, Life, TOKEN, seed};
 use kift_tests::rng::Rng;
-use kift_tests::serving::{Serve, Server};
 
 const MIB: usize = 1 << 20;
 
@@ -29,31 +26,9 @@ fn pass_some_time(rng: &mut Rng) {
     thread::sleep(Duration::from_millis(rng.between(0, 1500) as u64));
 }
 
-/// A server of this machine, with a user that a device may become.
-struct Host {
-    server: Server,
-}
-
-impl Host {
-    fn new(kit: &Kit, state: &str) -> Self {
-        let state = kit.at(state);
-        let serve = Serve { state: Some(&state), ..Serve::default() };
-        let host = Self { server: Server::start(serve) };
-        admin(&state, &["user", "add", "--quiet", "device", "--no-password"]);
-        host
-    }
-
-    /// How the device names a file of it.
-    fn at(&self, name: &str) -> String {
-        format!("10.0.2.2:{}/{name}", self.server.port())
-    }
-}
-
-/// Runs a command of whoever keeps the server.
-fn admin(state: &Path, args: &[&str]) -> String {
-    let mut command = command(args);
-    command.env("KIFT_STATE", state);
-    Running::start(command).end().ok().trim().to_owned()
+/// How the device names a file of a server of this machine.
+fn at(host: &Host, name: &str) -> String {
+    format!("10.0.2.2:{}/{name}", host.server.port())
 }
 
 /// What the device says of a file that it has moved.
@@ -103,12 +78,11 @@ fn it_asks_a_server(board: Board) {
     let host = Host::new(&kit, "host");
     let image = random(MIB, 2);
     fs::write(host.server.file("image"), &image).unwrap();
-    let token = admin(&kit.at("host"), &["pair", "--quiet", "device"]);
-    let (pair, seed) = (format!("pair={token}"), seed());
-    let from = host.at("image");
+    let (pair, seed) = (host.pairing(), seed());
+    let from = at(&host, "image");
     let life = kit.start(["fetch", &from, "image", &pair, &seed]);
     assert_does(life, &said("fetched", "image", &image));
-    let life = kit.start(["push", "image", &host.at("back")]);
+    let life = kit.start(["push", "image", &at(&host, "back")]);
     assert_does(life, &said("sent", "image", &image));
     assert!(fs::read(host.server.file("back")).unwrap() == image);
 }
@@ -160,11 +134,10 @@ fn the_power_is_cut_while_it_asks(board: Board) {
     let Some(kit) = Kit::new("the_power_is_cut_while_it_asks", board) else { return };
     let host = Host::new(&kit, "host");
     let mut rng = Rng::new(4);
-    let token = admin(&kit.at("host"), &["pair", "--quiet", "device"]);
-    let (pair, seed) = (format!("pair={token}"), seed());
+    let (pair, seed) = (host.pairing(), seed());
     let mut old = random(300_000, 4);
     fs::write(host.server.file("image"), &old).unwrap();
-    let from = host.at("image");
+    let from = at(&host, "image");
     assert_does(kit.start(["fetch", &from, "image", &pair, &seed]), "fetched");
     for trial in 0..cuts() / 2 {
         let new = random(MIB, 200 + trial);
@@ -174,15 +147,15 @@ fn the_power_is_cut_while_it_asks(board: Board) {
         pass_some_time(&mut rng);
         life.cut_or_ended();
         // What is there is the old one or the new one, by the word of the server that it is sent to.
-        assert_does(kit.start(["push", "image", &host.at("back")]), "sent");
+        assert_does(kit.start(["push", "image", &at(&host, "back")]), "sent");
         let there = fs::read(host.server.file("back")).unwrap();
         assert!(there == old || there == new, "trial {trial}");
         assert_does(kit.start(["fetch", &from, "image"]), &said("fetched", "image", &new));
-        let mut life = kit.start(["push", "image", &host.at("pushed")]);
+        let mut life = kit.start(["push", "image", &at(&host, "pushed")]);
         life.wait_for("key");
         pass_some_time(&mut rng);
         life.cut_or_ended();
-        assert_does(kit.start(["push", "image", &host.at("pushed")]), "sent");
+        assert_does(kit.start(["push", "image", &at(&host, "pushed")]), "sent");
         assert!(fs::read(host.server.file("pushed")).unwrap() == new, "trial {trial}");
         old = new;
     }
@@ -207,16 +180,15 @@ fn what_is_refused_is_told_at_both_ends(board: Board) {
 
     let host = Host::new(&kit, "host");
     fs::write(host.server.file("image"), random(10_000, 5)).unwrap();
-    let token = admin(&kit.at("host"), &["pair", "--quiet", "device"]);
-    let (pair, wrong) = (format!("pair={token}"), format!("pair={TOKEN}"));
-    let from = host.at("image");
+    let (pair, wrong) = (host.pairing(), format!("pair={TOKEN}"));
+    let from = at(&host, "image");
     assert_refuses(kit.start(["fetch", &from, "image", &wrong, &seed]), "no pairing");
     assert_does(kit.start(["fetch", &from, "image", &pair]), "fetched");
-    assert_refuses(kit.start(["fetch", &host.at("none"), "none"]), "no such file");
+    assert_refuses(kit.start(["fetch", &at(&host, "none"), "none"]), "no such file");
     assert_refuses(kit.start(["push", "none", &from]), "on this device: no such file");
     // Another server has another key.
     let other = Host::new(&kit, "other");
-    let to = other.at("image");
+    let to = at(&other, "image");
     assert_refuses(kit.start(["push", "image", &to]), "the server's key is not known here");
     assert!(!other.server.file("image").exists());
 

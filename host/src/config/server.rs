@@ -125,7 +125,8 @@ settings! {
     login_timeout: Timeout = Timeout(Limits::default().login);
     /// Without any request.
     idle_timeout: Timeout = Timeout(Limits::default().idle);
-    /// In which stall_bytes must move, while something is under way.
+    /// In which stall_bytes must move, while something is under way. Whoever works on something says so
+    /// every two seconds: with less than a few of them the busy are taken for the gone.
     stall_timeout: Timeout = Timeout(Limits::default().stall);
     /// The fewest bytes that are a sign of life.
     stall_bytes: NonZeroU32 = limit(Limits::default().stall_len)?;
