@@ -2,13 +2,13 @@
 
 use core::hint::black_box;
 
-use kift_core::driver::{Blocking, Step};
+use kift_core::driver::Step;
 use kift_core::session::Requester;
 use kift_core::storage::RequestId;
 use kift_core::wire::{Ask, Code, Conflict, Digest, Password, Put, Request, Timestamp, TransferId};
 
 use crate::bare::{any, any_text};
-use crate::world::{BUFFER_LEN, Port, Stream, any_config, any_u64, now, place};
+use crate::world::{BUFFER_LEN, any_config, any_u64, place};
 
 type Session = Requester<&'static mut [u8], 8, crate::Link>;
 
@@ -26,9 +26,9 @@ fn begin(link: crate::Link) -> Option<&'static mut Session> {
 #[inline(never)]
 pub fn ask() {
     let Some(session) = crate::link().and_then(begin) else { return };
-    let mut driver = Blocking::with_read_ready(Stream);
+    let mut driver = crate::driver();
     loop {
-        match driver.step(session, &mut Port, now()) {
+        match crate::step(&mut driver, session) {
             Step::Closed(result) => {
                 let _ = black_box(result);
                 return;

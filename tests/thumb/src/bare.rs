@@ -17,7 +17,9 @@ pub fn any_text() -> &'static str {
     black_box("text")
 }
 
+// Not inlined, so that whatever calls it is found.
 #[panic_handler]
+#[inline(never)]
 fn panic(_: &PanicInfo<'_>) -> ! {
     #[cfg(feature = "proof")]
     {

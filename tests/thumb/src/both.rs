@@ -5,10 +5,12 @@
 
 mod ask;
 mod bare;
+mod blocking;
 mod plain;
 mod serve;
 mod world;
 
+use blocking::{driver, step};
 use plain::{Link, link};
 
 #[unsafe(no_mangle)]

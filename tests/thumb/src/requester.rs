@@ -5,9 +5,11 @@
 
 mod ask;
 mod bare;
+mod blocking;
 mod plain;
 mod world;
 
+use blocking::{driver, step};
 use plain::{Link, link};
 
 #[unsafe(no_mangle)]

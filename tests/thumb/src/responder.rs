@@ -4,10 +4,12 @@
 #![no_main]
 
 mod bare;
+mod blocking;
 mod plain;
 mod serve;
 mod world;
 
+use blocking::{driver, step};
 use plain::{Link, link};
 
 #[unsafe(no_mangle)]

@@ -5,10 +5,12 @@
 
 mod ask;
 mod bare;
+mod blocking;
 mod sealed;
 mod serve;
 mod world;
 
+use blocking::{driver, step};
 use sealed::{Link, link};
 
 #[unsafe(no_mangle)]

@@ -5,9 +5,11 @@
 
 mod ask;
 mod bare;
+mod blocking;
 mod sealed;
 mod world;
 
+use blocking::{driver, step};
 use sealed::{Link, link};
 
 #[unsafe(no_mangle)]

@@ -4,10 +4,12 @@
 #![no_main]
 
 mod bare;
+mod blocking;
 mod sealed;
 mod serve;
 mod world;
 
+use blocking::{driver, step};
 use sealed::{Link, link};
 
 #[unsafe(no_mangle)]

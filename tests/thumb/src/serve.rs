@@ -2,7 +2,7 @@
 
 use core::hint::black_box;
 
-use kift_core::driver::{Blocking, Step};
+use kift_core::driver::Step;
 use kift_core::session::Responder;
 use kift_core::storage::{Begun, Outcome, Page, RequestId, Store};
 use kift_core::wire::{
@@ -10,7 +10,7 @@ use kift_core::wire::{
 };
 
 use crate::bare::{any, any_text};
-use crate::world::{BUFFER_LEN, Port, Stream, any_config, any_u64, now, outcome, place};
+use crate::world::{BUFFER_LEN, Port, any_config, any_u64, outcome, place};
 
 type Session = Responder<&'static mut [u8], crate::Link>;
 
@@ -28,9 +28,9 @@ fn begin(link: crate::Link) -> Option<&'static mut Session> {
 #[inline(never)]
 pub fn serve() {
     let Some(session) = crate::link().and_then(begin) else { return };
-    let mut driver = Blocking::with_read_ready(Stream);
+    let mut driver = crate::driver();
     loop {
-        match driver.step(session, &mut Port, now()) {
+        match crate::step(&mut driver, session) {
             Step::Closed(result) => {
                 let _ = black_box(result);
                 return;
