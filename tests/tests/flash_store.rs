@@ -2,8 +2,8 @@
 
 use std::task::Poll;
 
-use kift_core::storage::{Files as _, Store as _};
-use kift_core::wire::{Code, Conflict, EntryKind, Path, Put, Timestamp, TransferId};
+use kift_core::storage::{Begun, Files as _, Store as _};
+use kift_core::wire::{Ask, Code, Conflict, EntryKind, Path, Put, Timestamp, TransferId};
 use kift_firmware_sim::board::nor::{BLOCK_LEN, Nor, Times};
 use kift_firmware_sim::flash::{FILES_MAX, MountError, NAME_LEN_MAX, Store};
 use kift_tests::flash::{self, REQUEST, complete};
@@ -511,4 +511,34 @@ fn any_image_is_survived() {
         }
         assert!(nor.operations() < 10_000, "it went on for ever");
     }
+}
+
+#[test]
+fn what_was_interrupted_goes_on_where_the_device_can_and_begins_again_elsewhere() {
+    let data = contents(8 * BLOCK_LEN, 1);
+    let mut device = device(24, Times::NONE);
+    let room = free(&mut device);
+    let put = flash::request("image", None, Conflict::Replace);
+    let put = Put { transfer: TransferId([1; 16]), ask: Ask::Ready, ..put };
+    let begin = |device: &mut Device| {
+        complete(|| device.handle(0).begin(REQUEST, path(put.path), &put)).unwrap()
+    };
+    assert_eq!(begin(&mut device), Begun::Fresh);
+    flash::write(&mut device.handle(0), 0, &data[..6 * BLOCK_LEN]).unwrap();
+    device.handle(0).suspend(REQUEST);
+    let mut device = mounted_again(device, Times::NONE);
+    assert_eq!(free(&mut device), room, "it gives way");
+    let (begun, there) = if cfg!(feature = "resume") {
+        (Begun::Resumed(6 * BLOCK_LEN as u32 / 1024), 6 * BLOCK_LEN)
+    } else {
+        (Begun::Fresh, 0)
+    };
+    assert_eq!(begin(&mut device), begun);
+    flash::write(&mut device.handle(0), there as u64, &data[there..]).unwrap();
+    let commit = |device: &mut Device| {
+        complete(|| device.handle(0).commit(REQUEST, data.len() as u64, digest(&data)))
+    };
+    assert_eq!(commit(&mut device), Ok(0));
+    assert_eq!(get(&mut device, "image"), Ok(data.clone()));
+    assert_eq!(free(&mut device), room - 8);
 }
