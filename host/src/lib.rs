@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | [`net`] | sockets as byte streams for the core's driver |
 //! | [`secure`] | what a host brings to sealed links: ciphers, randomness |
-//! | `background`, `record`, `checkpoints` | what is slow, what survives a power cut, and when |
+//! | `background`, `record`, `checkpoints`, `together`, `directory` | what is slow, what survives a power cut, and when |
 //! | [`state`] | the files in which a machine remembers its key and whom it knows |
 //! | [`access`] | the users of a server: who they are, and what each may do |
 //! | [`trust`] | the servers that a client has met |
@@ -24,6 +24,7 @@ mod checkpoints;
 pub mod cli;
 pub mod client;
 pub mod config;
+mod directory;
 pub mod journal;
 pub mod net;
 pub mod offer;
@@ -35,4 +36,5 @@ pub mod server;
 pub mod state;
 pub mod store;
 mod syncs;
+mod together;
 pub mod trust;

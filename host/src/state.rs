@@ -8,10 +8,9 @@
 //! A file is replaced as a whole, and is on stable storage when the call returns. Who changes a
 //! file by what stands in it holds the directory's lock meanwhile, against other processes too.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail};
@@ -21,6 +20,7 @@ use rustix::io::{Errno, retry_on_intr};
 use rustix::process::geteuid;
 use zeroize::Zeroizing;
 
+use crate::directory;
 use crate::secure::SystemRandom;
 
 const KEY: &str = "key";
@@ -68,7 +68,8 @@ impl State {
             None => default_path()?,
         };
         let shown = path.display();
-        make(&path).with_context(|| format!("cannot make the directory {shown}"))?;
+        directory::make(&path, 0o700)
+            .with_context(|| format!("cannot make the directory {shown}"))?;
         let path = fs::canonicalize(&path).with_context(|| format!("cannot open {shown}"))?;
         let shown = path.display();
         let stat = lstat(&path).with_context(|| format!("cannot open {shown}"))?;
@@ -270,7 +271,7 @@ impl Locked<'_> {
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(new, path)?;
-        sync_directory(&self.state.path)
+        directory::sync(&self.state.path)
     }
 
     /// As [`State::append`].
@@ -290,7 +291,7 @@ impl Locked<'_> {
     pub fn remove(&self, name: &str) -> Result<()> {
         let path = self.state.file(name);
         absent_is_fine(fs::remove_file(&path))
-            .and_then(|()| sync_directory(&self.state.path))
+            .and_then(|()| directory::sync(&self.state.path))
             .with_context(|| format!("cannot remove {}", path.display()))
     }
 
@@ -339,26 +340,6 @@ fn default_path() -> Result<PathBuf> {
         .or_else(|| home().map(|home| home.join(".local/state")))
         .map(|dir| dir.join("kift"))
         .context("there is no home directory to keep keys in: say by --state where they are to be")
-}
-
-/// Makes a directory and those above it, for its owner alone and for good.
-fn make(path: &Path) -> io::Result<()> {
-    if path.as_os_str().is_empty() || path.exists() {
-        return Ok(());
-    }
-    let above = path.parent().unwrap_or(Path::new(""));
-    make(above)?;
-    match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => {}
-        // By somebody else in this moment.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error),
-    }
-    sync_directory(if above.as_os_str().is_empty() { Path::new(".") } else { above })
-}
-
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 fn absent_is_fine(result: io::Result<()>) -> io::Result<()> {

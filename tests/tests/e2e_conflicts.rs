@@ -96,6 +96,36 @@ fn replace_keep_both_and_refuse_both_ways() {
     }
 }
 
+/// Small ones are made durable together, but those of one name in their order.
+#[test]
+fn files_of_one_name_are_fetched_in_order() {
+    let (server, local) = (Server::new(), place());
+    let names: Vec<String> =
+        (0..48).map(|n| format!("{n:02}/{}", ["f", "F", "g"][n % 3])).collect();
+    for name in &names {
+        fs::create_dir(server.file(&name[..2])).unwrap();
+        fs::write(server.file(name), name).unwrap();
+    }
+    let remotes: Vec<String> = names.iter().map(|name| server.at(name)).collect();
+    let remotes: Vec<&str> = remotes.iter().map(String::as_str).collect();
+    for (on_conflict, last, refused) in [("replace", 15, 0), ("refuse", 0, 45), ("keep-both", 0, 0)]
+    {
+        let into = local.path().join(on_conflict);
+        fs::create_dir(&into).unwrap();
+        let line = ["get", "--plain", "--on-conflict", on_conflict];
+        let ended = kift([&line, &remotes[..], &[into.to_str().unwrap()]].concat());
+        assert_eq!(ended.stderr.matches("already").count(), refused, "{ended:?}");
+        for first in 0..3 {
+            let name = &names[first + 3 * last];
+            assert_eq!(fs::read_to_string(into.join(&name[3..])).unwrap(), *name, "{on_conflict}");
+        }
+        assert_eq!(
+            fs::read_dir(&into).unwrap().count(),
+            if on_conflict == "keep-both" { 48 } else { 3 }
+        );
+    }
+}
+
 #[test]
 fn a_name_of_255_bytes_is_shortened_to_keep_both() {
     for way in [Way::Put, Way::Get] {

@@ -18,10 +18,11 @@ use tracing::warn;
 use super::Verdict;
 use super::args::{self, Output, Whom};
 use super::console::{Console, printable};
-use super::serve::{Log, Posted, directory_of, listen, reached_at, watch};
+use super::serve::{Log, Posted, listen, reached_at, watch};
 use crate::access::keys;
 use crate::config::Level;
 use crate::config::server::Settings;
+use crate::directory;
 use crate::offer::{For, News, Offer, Offered, What};
 use crate::sandbox::{self, Room};
 use crate::secure::SystemRandom;
@@ -154,7 +155,7 @@ fn greet(args: &args::Offer, offer: &Offer, whom: &For, address: SocketAddr, con
 /// All that is needed is open already.
 fn enter_sandbox(args: &args::Offer) {
     let posted = args.token_file.iter().chain(&args.port_file);
-    let directories: Vec<_> = posted.map(|file| directory_of(file)).collect();
+    let directories: Vec<_> = posted.map(|file| directory::above(file)).collect();
     let room = Room { roots: &[], state: None, port_files: &directories, config: None };
     match sandbox::enter(&room) {
         Ok(sandbox::Strength::Full) => {}

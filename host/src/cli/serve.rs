@@ -24,6 +24,7 @@ use super::args::{Output, Serve};
 use super::console::Console;
 use crate::access::{Accounts, first_user};
 use crate::config::{Sandbox, server as config};
+use crate::directory;
 use crate::sandbox::{self, Room, Strength};
 use crate::server::{self, Behind, Live, Server};
 use crate::state::State;
@@ -33,7 +34,7 @@ pub(super) use greeting::reached_at;
 pub(super) use log::Log;
 use place::Place;
 pub(super) use place::listen;
-pub(super) use posted::{Posted, directory_of};
+pub(super) use posted::Posted;
 use signals::Reload;
 pub(super) use signals::watch;
 use supervisor::Pulse;
@@ -163,13 +164,15 @@ fn enter_sandbox(
     }
     let roots: Vec<_> =
         places.iter().map(|place| (place.root.path(), place.is_read_only)).collect();
-    let port_files: Vec<_> =
-        places.iter().filter_map(|place| place.port_file.as_deref().map(directory_of)).collect();
+    let port_files: Vec<_> = places
+        .iter()
+        .filter_map(|place| place.port_file.as_deref().map(directory::above))
+        .collect();
     let room = Room {
         roots: &roots,
         state: door.state(),
         port_files: &port_files,
-        config: config.map(directory_of),
+        config: config.map(directory::above),
     };
     let strength =
         sandbox::enter(&room).context("cannot enter the sandbox (--sandbox off does without)")?;

@@ -13,6 +13,7 @@ use kift_core::wire::{CHUNK, Code, Digest, Request};
 
 use super::source::{Contents, Source};
 use super::{ClientError, Link, RemoteEntry, Sink};
+use crate::together;
 
 /// A request that is over.
 #[derive(Debug)]
@@ -48,6 +49,9 @@ pub enum Notice<'a> {
     },
 }
 
+/// Files that are made durable together, at most.
+const JOINED_MAX: usize = 16;
+
 /// What is done with notices.
 type OnNotices = Box<dyn FnMut(Notice<'_>) + Send>;
 
@@ -61,6 +65,8 @@ pub(super) struct Open {
     pub(super) request: Vec<u8>,
     source: Option<Source>,
     sink: Option<Box<dyn Sink + Send>>,
+    /// The name of what the sink is still to make durable, though the session takes it for done.
+    joined: Option<String>,
     /// Why this end's files failed it.
     reason: Option<io::Error>,
     resumed: Option<u64>,
@@ -69,6 +75,24 @@ pub(super) struct Open {
     is_repeated: bool,
     /// Up to which byte of its file bytes were counted as moved.
     counted: u64,
+}
+
+/// A request that its session has done with.
+struct Over {
+    done: Done,
+    /// The file that is to be made durable before anybody is told, and its name.
+    joined: Option<(String, Box<dyn Sink + Send>)>,
+}
+
+impl Over {
+    fn commit(&mut self) {
+        if let Some((_, mut sink)) = self.joined.take()
+            && let Err(error) = sink.commit()
+        {
+            self.done.result = Err(Failure::Local(code_of(&error)));
+            self.done.reason = Some(error);
+        }
+    }
 }
 
 /// A step of a file on its way. Chunks are counted from the file's first.
@@ -105,7 +129,8 @@ pub(super) struct Desk {
     open: VecDeque<Open>,
     /// Something went on since this was asked last.
     has_moved: bool,
-    done: VecDeque<Done>,
+    /// In the order in which they ended.
+    over: VecDeque<Over>,
     entries: Vec<RemoteEntry>,
     on_bytes: Option<Box<dyn FnMut(u64) + Send>>,
     on_steps: Option<Box<dyn FnMut(DataStep) + Send>>,
@@ -120,7 +145,7 @@ impl Desk {
             is_open: false,
             open: VecDeque::new(),
             has_moved: false,
-            done: VecDeque::new(),
+            over: VecDeque::new(),
             entries: Vec::new(),
             on_bytes: None,
             on_steps: None,
@@ -169,6 +194,7 @@ impl Desk {
             request,
             source: None,
             sink: None,
+            joined: None,
             reason: None,
             resumed: None,
             skipped: 0,
@@ -230,7 +256,8 @@ impl Desk {
         if let Some(open) = self.open.remove(at) {
             let (result, reason) = (Err(Failure::Local(code_of(&error))), Some(error));
             let (request, skipped) = (open.id, open.skipped);
-            self.done.push_back(Done { request, result, reason, resumed: None, skipped });
+            let done = Done { request, result, reason, resumed: None, skipped };
+            self.over.push_back(Over { done, joined: None });
         }
     }
 
@@ -251,7 +278,22 @@ impl Desk {
     }
 
     pub(super) fn take_done(&mut self) -> Option<Done> {
-        self.done.pop_front()
+        match self.over.front() {
+            Some(Over { joined: None, .. }) => self.over.pop_front().map(|over| over.done),
+            _ => None,
+        }
+    }
+
+    /// Makes durable what waits for that, because nothing else is to be done meanwhile. Says whether
+    /// anything did.
+    pub(super) fn settle(&mut self) -> bool {
+        let mut settled = false;
+        while self.over.iter().any(|over| over.joined.is_some()) {
+            let waiting = self.over.iter_mut().filter(|over| over.joined.is_some());
+            together::each(waiting, Over::commit);
+            settled = true;
+        }
+        settled
     }
 
     pub(super) fn take_entries(&mut self) -> Vec<RemoteEntry> {
@@ -365,6 +407,19 @@ impl Files for Desk {
 
     fn commit(&mut self, request: RequestId, _size: u64, _root: Digest) -> Outcome<u32> {
         let Some(sink) = self.sink(request) else { return Poll::Ready(Err(Code::Internal)) };
+        // Where a file system does not tell upper case from lower, another name may be this one, too.
+        let name = sink.joins().map(|path| path.to_string_lossy().to_lowercase());
+        let mut joined = self.over.iter().filter_map(|over| over.joined.as_ref());
+        if name.is_none() || joined.any(|(other, _)| Some(other) == name.as_ref()) {
+            // Those before it come first.
+            self.settle();
+        }
+        let Some(open) = self.get(request) else { return Poll::Ready(Err(Code::Internal)) };
+        if name.is_some() {
+            open.joined = name;
+            return Poll::Ready(Ok(0));
+        }
+        let Some(sink) = &mut open.sink else { return Poll::Ready(Err(Code::Internal)) };
         Poll::Ready(match sink.commit() {
             Ok(suffix) => Ok(suffix),
             Err(error) => Err(self.blame(request, error)),
@@ -428,8 +483,13 @@ impl Files for Desk {
                     return;
                 };
                 if let Some(open) = self.open.remove(at) {
-                    let Open { id, reason, resumed, skipped, .. } = open;
-                    self.done.push_back(Done { request: id, result, reason, resumed, skipped });
+                    let Open { id, sink, joined, reason, resumed, skipped, .. } = open;
+                    let done = Done { request: id, result, reason, resumed, skipped };
+                    let joined = joined.zip(sink).filter(|_| result.is_ok());
+                    self.over.push_back(Over { done, joined });
+                }
+                if self.over.iter().filter(|over| over.joined.is_some()).count() >= JOINED_MAX {
+                    self.settle();
                 }
             }
             _ => {}
@@ -446,5 +506,94 @@ fn code_of(error: &io::Error) -> Code {
         io::ErrorKind::NotFound => Code::NotFound,
         io::ErrorKind::IsADirectory => Code::IsDirectory,
         _ => Code::Io,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::{Arc, Mutex};
+
+    use kift_core::wire::Timestamp;
+
+    use super::*;
+
+    /// Says when it is made permanent: the earlier it came, the longer that takes.
+    struct Slow {
+        number: u32,
+        name: &'static str,
+        said: Arc<Mutex<Vec<u32>>>,
+    }
+
+    impl Sink for Slow {
+        fn begin(&mut self, _: u64, _: Option<Timestamp>) {}
+
+        fn write(&mut self, _: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn joins(&self) -> Option<&Path> {
+            (!self.name.is_empty()).then_some(Path::new(self.name))
+        }
+
+        fn commit(&mut self) -> io::Result<u32> {
+            std::thread::sleep(Duration::from_millis(u64::from(
+                100_u32.saturating_sub(20 * self.number),
+            )));
+            self.said.lock().unwrap().push(self.number);
+            if self.name == "bad" { Err(io::ErrorKind::StorageFull.into()) } else { Ok(0) }
+        }
+    }
+
+    /// Has files of these names come whole, one behind the other. Those of no name join no others.
+    fn fetched(names: &[&'static str]) -> (Desk, Arc<Mutex<Vec<u32>>>) {
+        let (mut desk, said) = (Desk::new(Link::Plain), Arc::default());
+        for (number, name) in (0..).zip(names) {
+            let (id, said) = (RequestId(number), Arc::clone(&said));
+            desk.add(id, id, Vec::new());
+            desk.set_sink(id, Box::new(Slow { number, name, said }));
+            let root = Digest([0; 32]);
+            let Poll::Ready(Ok(suffix)) = desk.commit(id, 0, root) else { panic!("{name}") };
+            let result = Ok(Reply::Got { size: 0, root, suffix });
+            desk.handle_event(Event::Done { request: id, result });
+        }
+        (desk, said)
+    }
+
+    fn told(desk: &mut Desk) -> Vec<(u32, Option<io::ErrorKind>)> {
+        let done = std::iter::from_fn(|| desk.take_done());
+        done.map(|done| (done.request.0, done.reason.map(|error| error.kind()))).collect()
+    }
+
+    #[test]
+    fn nothing_is_told_before_it_is_durable() {
+        let (mut desk, said) = fetched(&["a", "b", "bad", "c"]);
+        assert_eq!(told(&mut desk), []);
+        assert!(said.lock().unwrap().is_empty());
+        assert!(desk.settle() && !desk.settle());
+        let full = Some(io::ErrorKind::StorageFull);
+        assert_eq!(told(&mut desk), [(0, None), (1, None), (2, full), (3, None)]);
+        // The first before the others, and those at once.
+        assert_eq!(*said.lock().unwrap(), [0, 3, 2, 1]);
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let names = "a b c d e f g h i j k l m n o p q r".split(' ').collect::<Vec<_>>();
+        let (mut desk, said) = fetched(&names);
+        assert_eq!(said.lock().unwrap().len(), JOINED_MAX);
+        assert_eq!(told(&mut desk).len(), JOINED_MAX);
+        assert!(desk.settle());
+        assert_eq!(told(&mut desk).len(), names.len() - JOINED_MAX);
+    }
+
+    #[test]
+    fn those_of_one_name_are_stored_in_order() {
+        for names in [["f", "F", "f"], ["f", "f", ""]] {
+            let (mut desk, said) = fetched(&names);
+            desk.settle();
+            assert_eq!(*said.lock().unwrap(), [0, 1, 2]);
+            assert_eq!(told(&mut desk).len(), 3);
+        }
     }
 }

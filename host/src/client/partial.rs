@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempPath;
 
 use crate::checkpoints::Checkpoints;
+use crate::directory;
 use crate::record::Record;
 use crate::syncs::Syncs;
 
@@ -71,7 +72,7 @@ impl Partial {
             return Self::kept(file, target, origin, None, Tree::new());
         }
         // Somebody else fetches the same file, or has put something into its place.
-        let (file, path) = new_partial(directory_of(target))?.into_parts();
+        let (file, path) = new_partial(directory::above(target))?.into_parts();
         Ok(Self { file: Arc::new(file), path: Some(path), kept: None })
     }
 
@@ -83,7 +84,7 @@ impl Partial {
     /// The one that was left for `target`, if it is a copy of `origin`.
     pub(super) fn reopen(target: &Path, origin: &str) -> Option<Self> {
         let mut file = own(&hidden(target, PART), false)?;
-        let directory = File::open(directory_of(target)).ok()?;
+        let directory = File::open(directory::above(target)).ok()?;
         let (record, mark) =
             Record::<Mark>::open(&directory, &hidden_name(target, MARK)).ok().flatten()?;
         if *mark.origin != *origin || !mark.tree.is_sound() || mark.tree.runs() < 2 {
@@ -110,7 +111,7 @@ impl Partial {
         let marks = Marks {
             file: Arc::clone(&file),
             syncs: Syncs::default(),
-            directory: File::open(directory_of(target))?,
+            directory: File::open(directory::above(target))?,
             name: hidden_name(target, MARK),
             origin: origin.into(),
             record: Mutex::new(record),
@@ -287,12 +288,5 @@ fn hidden_name(target: &Path, end: &str) -> String {
 }
 
 fn hidden(target: &Path, end: &str) -> PathBuf {
-    directory_of(target).join(hidden_name(target, end))
-}
-
-pub(super) fn directory_of(target: &Path) -> &Path {
-    match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
+    directory::above(target).join(hidden_name(target, end))
 }

@@ -9,7 +9,9 @@ use kift_core::Tree;
 use kift_core::wire::{Conflict, Timestamp, suffixed};
 use tempfile::TempPath;
 
-use super::partial::{Partial, directory_of};
+use super::partial::Partial;
+use crate::directory;
+use crate::together::SMALL_MAX;
 
 /// Names tried before keeping both is given up.
 const SUFFIX_MAX: u32 = 10_000;
@@ -31,6 +33,12 @@ pub trait Sink {
     /// # Errors
     /// The system's; the file is then not there.
     fn commit(&mut self) -> io::Result<u32>;
+
+    /// The file that it makes, where [`commit`](Self::commit) may go on beside that of sinks for other files,
+    /// in a thread of its own: the small ones of a tree are made durable together.
+    fn joins(&self) -> Option<&Path> {
+        None
+    }
 
     /// What an earlier session wrote and is durable, two MiB or more: what is written next comes behind
     /// it. Asked before anything is written.
@@ -71,6 +79,7 @@ pub struct FileSink {
     target: PathBuf,
     conflict: Conflict,
     modified: Option<Timestamp>,
+    is_small: bool,
     /// Which file this is a copy of.
     origin: Option<Box<str>>,
     /// Made with the first byte, so that a queue of downloads holds no open files.
@@ -81,7 +90,7 @@ impl FileSink {
     /// A sink for the file `target`, of which nothing is left when it is interrupted.
     #[must_use]
     pub fn new(target: PathBuf, conflict: Conflict) -> Self {
-        Self { target, conflict, modified: None, origin: None, partial: None }
+        Self { target, conflict, modified: None, is_small: false, origin: None, partial: None }
     }
 
     /// A sink for the file `target` that can be gone on with: it is a copy of `origin`.
@@ -111,12 +120,18 @@ impl FileSink {
 }
 
 impl Sink for FileSink {
-    fn begin(&mut self, _size: u64, modified: Option<Timestamp>) {
+    fn begin(&mut self, size: u64, modified: Option<Timestamp>) {
         self.modified = modified;
+        self.is_small = size <= SMALL_MAX;
     }
 
     fn write(&mut self, data: &[u8]) -> io::Result<()> {
         self.partial()?.write(data)
+    }
+
+    fn joins(&self) -> Option<&Path> {
+        // Which of two that keep both has which name is a matter of their order.
+        (self.is_small && self.conflict != Conflict::KeepBoth).then_some(&*self.target)
     }
 
     fn commit(&mut self) -> io::Result<u32> {
@@ -139,7 +154,7 @@ impl Sink for FileSink {
             }
             Conflict::KeepBoth => keep_both(path, &self.target),
         })?;
-        File::open(directory_of(&self.target))?.sync_all()?;
+        directory::sync(directory::above(&self.target))?;
         Ok(suffix)
     }
 

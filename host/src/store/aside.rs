@@ -5,22 +5,12 @@
 
 use std::collections::VecDeque;
 use std::task::Poll;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use kift_core::storage::RequestId;
 use kift_core::wire::{Code, Conflict, Digest};
 
 use super::upload::Upload;
-
-/// Bytes of an upload that is small.
-const SMALL_MAX: u64 = 256 << 10;
-
-/// What takes no longer than this is not worth a thread.
-const QUICK: Duration = Duration::from_micros(100);
-
-/// A thread's stack: it makes a few system calls.
-const STACK_LEN: usize = 128 << 10;
+use crate::together::{self, SMALL_MAX};
 
 /// Uploads that are whole and wait for their names, in the order in which they came.
 #[derive(Debug, Default)]
@@ -60,7 +50,9 @@ impl Aside {
     /// The first, which is that of `request` and has a result now. Stores all that have none.
     pub(super) fn settle(&mut self, request: RequestId) -> Poll<Option<Whole>> {
         if self.0.front().is_some_and(|first| first.result.is_none()) {
-            self.store();
+            // What finds no thread has no result, and is stored when it is asked for.
+            let rest = self.0.iter_mut().filter(|whole| whole.result.is_none());
+            together::each(rest, Whole::store);
         }
         match self.0.pop_front() {
             Some(first) if first.request == request && first.result.is_none() => {
@@ -69,24 +61,6 @@ impl Aside {
             }
             first => Poll::Ready(first.filter(|first| first.request == request)),
         }
-    }
-
-    fn store(&mut self) {
-        let mut rest = self.0.iter_mut().filter(|whole| whole.result.is_none());
-        let began = Instant::now();
-        if let Some(first) = rest.next() {
-            first.store();
-        }
-        if began.elapsed() < QUICK {
-            return rest.for_each(Whole::store);
-        }
-        thread::scope(|scope| {
-            for whole in rest {
-                let thread = thread::Builder::new().name("kift commit".to_owned());
-                // What finds no thread has no result, and is stored when it is asked for.
-                let _ = thread.stack_size(STACK_LEN).spawn_scoped(scope, || whole.store());
-            }
-        });
     }
 }
 

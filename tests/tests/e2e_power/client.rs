@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kift_core::wire::{Kind, Request};
-use kift_tests::disk::{Disk, Mount};
+use kift_tests::disk::{Disk, Faults, Mount};
 use kift_tests::files::place;
 use kift_tests::hold::Hold;
 use kift_tests::machine::{Running, Signal, command};
@@ -87,6 +87,45 @@ fn what_was_fetched_is_there() {
         promises.complaint(usize::MAX, &lying(&here))
     });
     found.assert_nothing();
+}
+
+#[test]
+fn so_it_is_where_files_are_made_durable_together() {
+    if !can_mount("so_it_is_where_files_are_made_durable_together") {
+        return;
+    }
+    let server = Server::new();
+    fs::create_dir(server.file("tree")).unwrap();
+    let found = |faults| {
+        let (disk, mut promises) = (Disk::default(), Promises::default());
+        let begun;
+        {
+            let mount = Mount::new(&disk).unwrap();
+            let here = mount.path().join(HERE);
+            fs::create_dir(&here).unwrap();
+            fs::File::open(mount.path()).unwrap().sync_all().unwrap();
+            begun = disk.operations();
+            disk.set_faults(faults);
+            for version in 0..2 {
+                let name = |n| format!("tree/m{n}");
+                let data =
+                    |n: u8| contents(900 * (usize::from(n) + 1), u64::from(10 * version + n));
+                (0..6).for_each(|n| fs::write(server.file(&name(n)), data(n)).unwrap());
+                let asked = disk.operations();
+                let mut get = get(&server.at("tree"), &here);
+                get.arg("--recursive");
+                Running::start(get).end().ok();
+                (0..6)
+                    .for_each(|n| promises.add(&name(n), Some(data(n)), asked, disk.operations()));
+            }
+        }
+        cut_everywhere(&disk, begun, 4, |cut, _, wreck| {
+            promises.complaint(cut, &visible(wreck, HERE))
+        })
+    };
+    found(Faults::default()).assert_nothing();
+    found(Faults { forgets_syncs: true, ..Faults::default() }).assert_something();
+    found(Faults { renames_first: true, ..Faults::default() }).assert_something();
 }
 
 #[test]

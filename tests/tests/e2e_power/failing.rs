@@ -156,42 +156,53 @@ fn nor_is_one_that_is_fetched_to() {
         return;
     }
     let server = Server::new();
-    let (old, new) = (contents(4000, 1), contents(100_000, 2));
-    fs::write(server.file("f"), &new).unwrap();
-    let fetch = |faults| {
-        let disk = Disk::default();
-        let mount = Mount::new(&disk).unwrap();
-        let here = mount.path().join("here");
-        fs::create_dir(&here).unwrap();
-        fs::write(here.join("f"), &old).unwrap();
-        for path in [&here.join("f"), &here, mount.path()] {
-            File::open(path).unwrap().sync_all().unwrap();
-        }
-        let (begun, mut promises) = (disk.operations(), Promises::default());
-        promises.add("f", Some(old.clone()), 0, begun);
-        disk.set_faults(faults);
-        let mut get = command(["get", "--plain", &server.at("f"), "."]);
-        get.current_dir(&here);
-        let ended = Running::start(get).end();
-        let end = disk.operations();
-        let is_done = ended.status.success();
-        promises.add("f", Some(new.clone()), begun, if is_done { end } else { usize::MAX });
-        if !is_done {
-            ended.fails(&["f"]);
-        }
-        for luck in [Luck::Bad, Luck::Good, Luck::Any(1), Luck::Any(2)] {
-            let there = visible(&disk.cut(end, luck), "here");
-            assert_eq!(promises.complaint(end, &there), None, "{luck:?}");
-        }
-        (end - begun, is_done)
-    };
-    let (operations, is_done) = fetch(Faults::default());
-    assert!(is_done && operations > 4, "{operations}");
-    let failures = (0..operations as u64).filter(|works_for| {
-        let _case = Case(format!("it works for {works_for} of {operations} operations"));
-        !fetch(Faults { works_for: Some(*works_for), ..Faults::default() }).1
-    });
-    let failures = failures.count();
-    assert!(failures > 3, "{failures}");
-    eprintln!("{operations} disks that fail at some operation; {failures} downloads failed");
+    fs::create_dir(server.file("tree")).unwrap();
+    let one: &[&str] = &["f"];
+    // Which are made durable together.
+    for (asked, names) in [("f", one), ("tree", &["tree/a", "tree/b", "tree/c"])] {
+        let (old, new) = (contents(4000, 1), contents(100_000, 2));
+        names.iter().for_each(|name| fs::write(server.file(name), &new).unwrap());
+        let fetch = |faults| {
+            let disk = Disk::default();
+            let mount = Mount::new(&disk).unwrap();
+            let here = mount.path().join("here");
+            fs::create_dir_all(here.join("tree")).unwrap();
+            for name in names {
+                fs::write(here.join(name), &old).unwrap();
+                File::open(here.join(name)).unwrap().sync_all().unwrap();
+            }
+            for path in [&here.join("tree"), &here, mount.path()] {
+                File::open(path).unwrap().sync_all().unwrap();
+            }
+            let (begun, mut promises) = (disk.operations(), Promises::default());
+            disk.set_faults(faults);
+            let mut get = command(["get", "--plain", "--recursive", &server.at(asked), "."]);
+            get.current_dir(&here);
+            let ended = Running::start(get).end();
+            let end = disk.operations();
+            let is_done = ended.status.success();
+            for name in names {
+                promises.add(name, Some(old.clone()), 0, begun);
+                let done = if is_done { end } else { usize::MAX };
+                promises.add(name, Some(new.clone()), begun, done);
+            }
+            if !is_done {
+                ended.fails(&[asked]);
+            }
+            for luck in [Luck::Bad, Luck::Good, Luck::Any(1), Luck::Any(2)] {
+                let there = visible(&disk.cut(end, luck), "here");
+                assert_eq!(promises.complaint(end, &there), None, "{luck:?}");
+            }
+            (end - begun, is_done)
+        };
+        let (operations, is_done) = fetch(Faults::default());
+        assert!(is_done && operations > 4 * names.len(), "{operations}");
+        let failures = (0..operations as u64).filter(|works_for| {
+            let _case = Case(format!("it works for {works_for} of {operations} operations"));
+            !fetch(Faults { works_for: Some(*works_for), ..Faults::default() }).1
+        });
+        let failures = failures.count();
+        assert!(failures > 3 * names.len(), "{failures}");
+        eprintln!("{operations} disks that fail at some operation; {failures} downloads failed");
+    }
 }

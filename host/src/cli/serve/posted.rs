@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use tracing::debug;
 
+use crate::directory;
+
 /// A file with a line in it, for its owner to read, which goes when the server does.
 pub(in crate::cli) struct Posted {
     path: PathBuf,
@@ -18,7 +20,7 @@ impl Posted {
     pub(in crate::cli) fn write(path: &Path, line: &str) -> Result<Self> {
         let text = format!("{line}\n");
         let write = || {
-            let mut partial = tempfile::NamedTempFile::new_in(directory_of(path))?;
+            let mut partial = tempfile::NamedTempFile::new_in(directory::above(path))?;
             partial.write_all(text.as_bytes())?;
             partial.persist(path)?;
             io::Result::Ok(())
@@ -37,13 +39,5 @@ impl Drop for Posted {
         if let Err(error) = fs::remove_file(&self.path) {
             debug!(%error, file = ?self.path, "cannot remove the file");
         }
-    }
-}
-
-/// The directory in which a file lies.
-pub(in crate::cli) fn directory_of(file: &Path) -> &Path {
-    match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
     }
 }

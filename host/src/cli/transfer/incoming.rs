@@ -14,6 +14,7 @@ use super::mover::{Job, Mover};
 use super::outgoing::digest_of;
 use crate::cli::meter::Meter;
 use crate::client::{ClientError, Crew, FileSink, Pipe, Sink, timestamp};
+use crate::directory;
 use crate::remote::join;
 
 /// Where everything goes.
@@ -133,8 +134,8 @@ impl Mover<'_> {
                 self.account.would(format_args!("would make the directory {}", path.display()));
                 Ok(())
             }
-            Err(_) if is_top => fs::create_dir_all(path),
-            Err(_) => fs::create_dir(path),
+            Err(_) if is_top => directory::make(path, 0o777),
+            Err(_) => fs::create_dir(path).and_then(|()| directory::sync(directory::above(path))),
         };
         if let Err(error) = &result {
             self.account.fail(&format!("{}: cannot make it: {error}", path.display()));
@@ -264,6 +265,10 @@ impl Sink for Metered {
 
     fn commit(&mut self) -> io::Result<u32> {
         self.sink.commit()
+    }
+
+    fn joins(&self) -> Option<&Path> {
+        self.sink.joins()
     }
 
     fn have(&mut self) -> Option<Tree> {
