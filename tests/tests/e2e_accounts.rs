@@ -154,7 +154,11 @@ fn users_come_and_go() {
         json!({ "user": "bert", "options": "rw", "password": false, "keys": 1 })
     );
 
-    home.kift(&["user", "add", "anna", "--no-password"]).fails(&["anna is there", "user passwd"]);
+    home.kift(&["user", "add", "anna", "--no-password"]).fails(&[
+        "anna is there",
+        "user passwd",
+        "user set",
+    ]);
     home.kift(&["user", "rm", "nobody"]).fails(&["\"nobody\" is no user", "user ls"]);
     home.kift(&["user", "passwd", "nobody"]).fails(&["\"nobody\" is no user"]);
 
@@ -165,6 +169,34 @@ fn users_come_and_go() {
     assert_eq!(home.read("users"), format!("# ours\n\n{}\n# end\n", lines[0]));
     assert_eq!(home.read("authorized_keys"), "");
     assert!(!home.state.join("token").exists());
+}
+
+#[test]
+fn what_a_user_may_do_is_changed_and_nothing_else() {
+    let home = Home::new();
+    let password = home.password("correct horse");
+    home.kift(&["user", "add", "anna", "rw", "--password-file", &password]).ok();
+    home.add("bert", "ro");
+    let key = PublicKey([1; 32]).to_string();
+    home.kift(&["authorize", "bert", &key]).ok();
+    let hash = home.read("users").lines().next().unwrap().split_once(" rw ").unwrap().1.to_owned();
+    home.write("users", &format!("# ours\nanna rw {hash}\nbert ro\n"));
+
+    let set = |args: &[&str]| home.kift(&[&["user", "set"], args].concat());
+    assert!(set(&["anna", "ro,quota=1G,auth=both"]).ok().is_empty());
+    set(&["bert", "rw,path=bert"]).ok();
+    let users = format!("# ours\nanna ro,quota=1G,auth=both {hash}\nbert rw,path=bert\n");
+    assert_eq!(home.read("users"), users);
+    assert!(home.read("authorized_keys").contains(&key));
+    let told = set(&["bert", "rw,path=bert", "--json"]).objects();
+    assert_eq!(told, [json!({ "user": "bert", "options": "rw,path=bert", "changed": true })]);
+
+    set(&["nobody", "ro"]).fails(&["\"nobody\" is no user", "user ls"]);
+    set(&["bert", "ro,auth=both"]).fails(&["never log in", "kift user passwd bert"]);
+    set(&["bert", "path=x"]).fails(&["no rights"]);
+    set(&["bert", "ro,quota=lots"]).exits(2, &["quota=lots"]);
+    set(&["bert"]).exits(2, &["RIGHTS"]);
+    assert_eq!(home.read("users"), users);
 }
 
 #[test]

@@ -67,6 +67,12 @@ impl Auth {
         ("both", Self::Both),
     ];
 
+    /// Whether nobody gets in without a password.
+    #[must_use]
+    pub const fn needs_password(self) -> bool {
+        matches!(self, Self::Password | Self::Both)
+    }
+
     /// Whether a key alone is enough.
     #[must_use]
     pub const fn takes_keys(self) -> bool {

@@ -108,9 +108,8 @@ fn nobody(state: &State, name: &str) -> String {
 pub fn check_new(state: &State, name: &str) -> Result<()> {
     if list(state)?.iter().any(|old| old.name == name) {
         bail!(
-            "{name} is there already: `kift user passwd` changes the password, and the options \
-             stand in {}",
-            state.file(FILE).display()
+            "{name} is there already: `kift user passwd` changes the password, and `kift user set` \
+             what they may do"
         );
     }
     Ok(())

@@ -7,7 +7,7 @@ use super::args::{self, PasswordSource};
 use super::console::Console;
 use super::{Verdict, password};
 use crate::access::users::{self, User};
-use crate::access::{Auth, Hash, Options, keys, token};
+use crate::access::{Hash, Options, keys, token};
 use crate::state::State;
 
 pub(super) fn run(user: &args::User, state: &State, console: &Console) -> Result<Verdict> {
@@ -16,6 +16,7 @@ pub(super) fn run(user: &args::User, state: &State, console: &Console) -> Result
             let password = (!no_password).then_some(password);
             add(name, options, password, state, console)?;
         }
+        args::User::Set { name, options } => set(name, options, state, console)?,
         args::User::Passwd { name, password } => passwd(name, password, state, console)?,
         args::User::Rm { name } => rm(name, state, console)?,
         args::User::Ls => ls(state, console)?,
@@ -33,17 +34,33 @@ fn add(
     let mut user = User::new(name, options.clone())?;
     // Before somebody types a password for nothing.
     users::check_new(state, name)?;
-    match (options.auth.unwrap_or_default(), source) {
-        (Auth::Password | Auth::Both, None) => bail!(
+    match source {
+        None if options.auth.unwrap_or_default().needs_password() => bail!(
             "{name} could never log in: auth=password and auth=both need a password, so leave \
              --no-password out"
         ),
-        (_, None) => {}
-        (_, Some(source)) => user.hash = Some(Hash::new(&password::new(source, name)?)?),
+        None => {}
+        Some(source) => user.hash = Some(Hash::new(&password::new(source, name)?)?),
     }
     users::add(&state.lock()?, &user)?;
     console.object(&json!({ "user": name, "added": true }));
     console.summary(format_args!("{name} may log in from now on"));
+    Ok(())
+}
+
+fn set(name: &str, options: &Options, state: &State, console: &Console) -> Result<()> {
+    let locked = state.lock()?;
+    let hash = users::find(state, name)?.hash;
+    if hash.is_none() && options.auth.unwrap_or_default().needs_password() {
+        bail!(
+            "{name} could never log in: auth=password and auth=both need a password, which \
+             `kift user passwd {name}` gives first"
+        );
+    }
+    let user = User { hash, ..User::new(name, options.clone())? };
+    users::set(&locked, name, Some(&user))?;
+    console.object(&json!({ "user": name, "options": options.to_string(), "changed": true }));
+    console.summary(format_args!("{name} may do that from now on: {options}"));
     Ok(())
 }
 

@@ -49,6 +49,14 @@ pub(in crate::cli) enum User {
         #[arg(long, conflicts_with = "password_file")]
         no_password: bool,
     },
+    /// Change what a user may do; sessions that may do something else end within seconds
+    Set {
+        /// The name
+        name: String,
+        /// All that they may do from now on, as for `kift user add`
+        #[arg(value_name = "RIGHTS")]
+        options: Options,
+    },
     /// Change a user's password
     Passwd {
         /// The name
