@@ -62,7 +62,7 @@ pub enum Begun {
     },
 }
 
-/// An upload that was set aside and is stored now.
+/// A file that was set aside and is stored now.
 #[cfg(feature = "host")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settled {
@@ -109,6 +109,27 @@ pub trait Files {
     /// What the writer of the file is told. Nothing may then be left under the final name that was
     /// not there before; `abort` is not called.
     fn commit(&mut self, request: RequestId, size: u64, root: Digest) -> Outcome<u32>;
+
+    /// All of the file was written, as for [`commit`](Self::commit), and more came behind it. It may be set
+    /// aside, to be made durable together with those behind it; whether it is, this says. Others may be
+    /// begun then, and [`settle`](Self::settle) gives what `commit` would have. If it is not, `commit`
+    /// follows. Where the session ends before, a download is settled all the same, and an upload is not.
+    #[cfg(feature = "host")]
+    fn set_aside(&mut self, request: RequestId, size: u64, root: Digest) -> bool {
+        let _ = (request, size, root);
+        false
+    }
+
+    /// Makes what was set aside appear, as [`commit`](Self::commit) does, and gives what came of the file
+    /// of `request`: of those that are left, the one that was set aside first. Another may be open.
+    ///
+    /// # Errors
+    /// What the writer of that file is told.
+    #[cfg(feature = "host")]
+    fn settle(&mut self, request: RequestId) -> Outcome<Settled> {
+        let _ = request;
+        Poll::Ready(Err(Code::Internal))
+    }
 
     /// What was written for this request is worth nothing. An operation on it that is pending is
     /// not offered again; there may be nothing else.
@@ -167,28 +188,6 @@ pub trait Store: Files {
     fn tree(&mut self, request: RequestId) -> Option<Tree> {
         let _ = request;
         None
-    }
-
-    /// All of an upload was written, as for [`commit`](Files::commit), and more requests came
-    /// meanwhile. It may be set aside, to be made durable together with those behind it; whether it
-    /// is, this says. Others may be begun then, and [`settle`](Self::settle) gives what `commit` would
-    /// have. If it is not, `commit` follows; if the session ends before, nothing does.
-    #[cfg(feature = "host")]
-    fn set_aside(&mut self, request: RequestId, size: u64, root: Digest) -> bool {
-        let _ = (request, size, root);
-        false
-    }
-
-    /// Makes what was set aside appear, as [`commit`](Files::commit) does, and gives what came of the
-    /// upload of `request`: of those that are left, the one that was set aside first. Another may be
-    /// open.
-    ///
-    /// # Errors
-    /// What the writer of that file is told.
-    #[cfg(feature = "host")]
-    fn settle(&mut self, request: RequestId) -> Outcome<Settled> {
-        let _ = request;
-        Poll::Ready(Err(Code::Internal))
     }
 
     /// Opens a regular file as the source of [`read`](Files::read).

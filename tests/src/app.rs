@@ -1,11 +1,11 @@
 //! The requester's application: feeds uploads from memory, gathers downloads and all that is told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::task::Poll;
 
 use kift_core::secure::Peer;
 use kift_core::session::{Event, Failure, Reply};
-use kift_core::storage::{Files, Outcome, RequestId};
+use kift_core::storage::{Files, Outcome, RequestId, Settled};
 use kift_core::wire::{
     Ask, CHUNK, Code, Conflict, Digest, Hello, Meta, Password, Put, Request, Run, RunLen, Ticket,
     Timestamp, TransferId,
@@ -16,6 +16,9 @@ use crate::memory::value;
 
 /// What every upload is called.
 const TRANSFER: TransferId = TransferId([7; 16]);
+
+/// Bytes of a download that is set aside.
+const SET_ASIDE_MAX: u64 = 20_000;
 
 /// Where an upload's bytes come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -315,6 +318,10 @@ pub struct App {
     pub resumed: BTreeMap<RequestId, u32>,
     /// Bytes that were read of sources to be sent.
     pub sent: u64,
+    /// Downloads that were set aside, and not yet settled.
+    aside: VecDeque<(RequestId, Digest, Vec<u8>)>,
+    /// How many ever were.
+    pub set_aside: usize,
     /// Downloads that were committed.
     pub got: BTreeMap<RequestId, Vec<u8>>,
     /// Downloads that were aborted.
@@ -356,6 +363,8 @@ impl Default for App {
             left: BTreeMap::new(),
             resumed: BTreeMap::new(),
             sent: 0,
+            aside: VecDeque::new(),
+            set_aside: 0,
             got: BTreeMap::new(),
             aborted: Vec::new(),
             entries: BTreeMap::new(),
@@ -398,6 +407,31 @@ impl App {
     /// Where one is.
     pub fn assert_closed(&self) {
         assert!(self.partial.is_empty(), "left open: {:?}", self.partial.keys());
+        assert!(self.aside.is_empty(), "{} were not settled", self.aside.len());
+    }
+}
+
+impl App {
+    /// The download of `request`, all of which came.
+    fn take_whole(&mut self, request: RequestId, size: u64, root: Digest) -> Vec<u8> {
+        let data = self.partial.remove(&request).expect("begun");
+        assert_eq!(size, data.len() as u64);
+        let digest = match self.runs.get(&request) {
+            Some(&run) => value(run, &data),
+            None => Digest(*blake3::hash(&data).as_bytes()),
+        };
+        assert_eq!(root, digest, "commit of what was not verified");
+        data
+    }
+
+    fn keep(&mut self, request: RequestId, data: Vec<u8>) -> Result<(), Code> {
+        match self.fail_commit {
+            Some(code) => Err(code),
+            None => {
+                self.got.insert(request, data);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -443,18 +477,29 @@ impl Files for App {
         if self.busy.is_pending(&format!("commit {request} {size} {root}")) {
             return Poll::Pending;
         }
-        let data = self.partial.remove(&request).expect("begun");
-        assert_eq!(size, data.len() as u64);
-        let digest = match self.runs.get(&request) {
-            Some(&run) => value(run, &data),
-            None => Digest(*blake3::hash(&data).as_bytes()),
-        };
-        assert_eq!(root, digest, "commit of what was not verified");
-        if let Some(code) = self.fail_commit {
-            return Poll::Ready(Err(code));
+        assert!(self.aside.is_empty(), "before those that were set aside");
+        let data = self.take_whole(request, size, root);
+        Poll::Ready(self.keep(request, data).map(|()| 0))
+    }
+
+    fn set_aside(&mut self, request: RequestId, size: u64, root: Digest) -> bool {
+        if size > SET_ASIDE_MAX {
+            return false;
         }
-        self.got.insert(request, data);
-        Poll::Ready(Ok(0))
+        let data = self.take_whole(request, size, root);
+        self.aside.push_back((request, root, data));
+        self.set_aside += 1;
+        true
+    }
+
+    fn settle(&mut self, request: RequestId) -> Outcome<Settled> {
+        if self.busy.is_pending(&format!("settle {request}")) {
+            return Poll::Pending;
+        }
+        let (id, root, data) = self.aside.pop_front().expect("something is set aside");
+        assert_eq!(id, request);
+        let size = data.len() as u64;
+        Poll::Ready(self.keep(request, data).map(|()| Settled { size, root, suffix: 0 }))
     }
 
     fn abort(&mut self, request: RequestId) {

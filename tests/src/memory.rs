@@ -9,7 +9,7 @@ use std::task::Poll;
 
 use kift_core::secure::Peer;
 use kift_core::session::Event;
-use kift_core::storage::{Files, Outcome, RequestId};
+use kift_core::storage::{Files, Outcome, RequestId, Settled};
 use kift_core::wire::{
     CHUNK, Code, Conflict, Digest, EntryKind, Meta, Path, Run, Timestamp, TransferId, suffixed,
 };
@@ -386,6 +386,26 @@ impl Files for Memory {
         self.open = open;
         let whole = self.take_whole(request, size, root);
         Poll::Ready(self.store_whole(whole))
+    }
+
+    fn set_aside(&mut self, request: RequestId, size: u64, root: Digest) -> bool {
+        if !self.sets_aside || !matches!(self.open, Open::Upload { .. }) {
+            return false;
+        }
+        let whole = self.take_whole(request, size, root);
+        self.aside.push_back((request, whole));
+        self.record.set_aside += 1;
+        true
+    }
+
+    fn settle(&mut self, request: RequestId) -> Outcome<Settled> {
+        if self.busy.is_pending(&format!("settle {request}")) {
+            return Poll::Pending;
+        }
+        let (id, whole) = self.aside.pop_front().expect("something is set aside");
+        assert_eq!(id, request);
+        let (size, root) = (whole.data.len() as u64, whole.root);
+        Poll::Ready(self.store_whole(whole).map(|suffix| Settled { size, root, suffix }))
     }
 
     fn abort(&mut self, request: RequestId) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use kift_core::Tree;
 use kift_core::secure::{Peer, PublicKey};
 use kift_core::session::{Event, Failure, Reply};
-use kift_core::storage::{Files, Outcome, RequestId};
+use kift_core::storage::{Files, Outcome, RequestId, Settled};
 use kift_core::wire::{CHUNK, Code, Digest, Request};
 
 use super::source::{Contents, Source};
@@ -49,9 +49,6 @@ pub enum Notice<'a> {
     },
 }
 
-/// Files that are made durable together, at most.
-const JOINED_MAX: usize = 16;
-
 /// What is done with notices.
 type OnNotices = Box<dyn FnMut(Notice<'_>) + Send>;
 
@@ -65,8 +62,7 @@ pub(super) struct Open {
     pub(super) request: Vec<u8>,
     source: Option<Source>,
     sink: Option<Box<dyn Sink + Send>>,
-    /// The name of what the sink is still to make durable, though the session takes it for done.
-    joined: Option<String>,
+    aside: Option<Aside>,
     /// Why this end's files failed it.
     reason: Option<io::Error>,
     resumed: Option<u64>,
@@ -77,22 +73,13 @@ pub(super) struct Open {
     counted: u64,
 }
 
-/// A request that its session has done with.
-struct Over {
-    done: Done,
-    /// The file that is to be made durable before anybody is told, and its name.
-    joined: Option<(String, Box<dyn Sink + Send>)>,
-}
-
-impl Over {
-    fn commit(&mut self) {
-        if let Some((_, mut sink)) = self.joined.take()
-            && let Err(error) = sink.commit()
-        {
-            self.done.result = Err(Failure::Local(code_of(&error)));
-            self.done.reason = Some(error);
-        }
-    }
+/// A file that is made durable together with others.
+struct Aside {
+    name: String,
+    size: u64,
+    root: Digest,
+    /// What came of it, once that is known.
+    result: Option<io::Result<u32>>,
 }
 
 /// A step of a file on its way. Chunks are counted from the file's first.
@@ -129,8 +116,7 @@ pub(super) struct Desk {
     open: VecDeque<Open>,
     /// Something went on since this was asked last.
     has_moved: bool,
-    /// In the order in which they ended.
-    over: VecDeque<Over>,
+    done: VecDeque<Done>,
     entries: Vec<RemoteEntry>,
     on_bytes: Option<Box<dyn FnMut(u64) + Send>>,
     on_steps: Option<Box<dyn FnMut(DataStep) + Send>>,
@@ -145,7 +131,7 @@ impl Desk {
             is_open: false,
             open: VecDeque::new(),
             has_moved: false,
-            over: VecDeque::new(),
+            done: VecDeque::new(),
             entries: Vec::new(),
             on_bytes: None,
             on_steps: None,
@@ -194,7 +180,7 @@ impl Desk {
             request,
             source: None,
             sink: None,
-            joined: None,
+            aside: None,
             reason: None,
             resumed: None,
             skipped: 0,
@@ -256,8 +242,7 @@ impl Desk {
         if let Some(open) = self.open.remove(at) {
             let (result, reason) = (Err(Failure::Local(code_of(&error))), Some(error));
             let (request, skipped) = (open.id, open.skipped);
-            let done = Done { request, result, reason, resumed: None, skipped };
-            self.over.push_back(Over { done, joined: None });
+            self.done.push_back(Done { request, result, reason, resumed: None, skipped });
         }
     }
 
@@ -278,22 +263,7 @@ impl Desk {
     }
 
     pub(super) fn take_done(&mut self) -> Option<Done> {
-        match self.over.front() {
-            Some(Over { joined: None, .. }) => self.over.pop_front().map(|over| over.done),
-            _ => None,
-        }
-    }
-
-    /// Makes durable what waits for that, because nothing else is to be done meanwhile. Says whether
-    /// anything did.
-    pub(super) fn settle(&mut self) -> bool {
-        let mut settled = false;
-        while self.over.iter().any(|over| over.joined.is_some()) {
-            let waiting = self.over.iter_mut().filter(|over| over.joined.is_some());
-            together::each(waiting, Over::commit);
-            settled = true;
-        }
-        settled
+        self.done.pop_front()
     }
 
     pub(super) fn take_entries(&mut self) -> Vec<RemoteEntry> {
@@ -362,6 +332,18 @@ impl Open {
         self.source.as_mut().map_or(Ok(()), Source::rewind)
     }
 
+    /// Whether it is set aside, and nothing came of it yet.
+    fn waits(&self) -> bool {
+        self.aside.as_ref().is_some_and(|aside| aside.result.is_none())
+    }
+
+    /// Makes what was set aside durable.
+    fn commit(&mut self) {
+        if let (Some(aside), Some(sink)) = (&mut self.aside, &mut self.sink) {
+            aside.result = Some(sink.commit());
+        }
+    }
+
     /// What an earlier session left in the sink; none where it begins anew.
     pub(super) fn have(&mut self) -> io::Result<Option<Tree>> {
         let Some(sink) = &mut self.sink else { return Ok(None) };
@@ -407,22 +389,38 @@ impl Files for Desk {
 
     fn commit(&mut self, request: RequestId, _size: u64, _root: Digest) -> Outcome<u32> {
         let Some(sink) = self.sink(request) else { return Poll::Ready(Err(Code::Internal)) };
-        // Where a file system does not tell upper case from lower, another name may be this one, too.
-        let name = sink.joins().map(|path| path.to_string_lossy().to_lowercase());
-        let mut joined = self.over.iter().filter_map(|over| over.joined.as_ref());
-        if name.is_none() || joined.any(|(other, _)| Some(other) == name.as_ref()) {
-            // Those before it come first.
-            self.settle();
-        }
-        let Some(open) = self.get(request) else { return Poll::Ready(Err(Code::Internal)) };
-        if name.is_some() {
-            open.joined = name;
-            return Poll::Ready(Ok(0));
-        }
-        let Some(sink) = &mut open.sink else { return Poll::Ready(Err(Code::Internal)) };
         Poll::Ready(match sink.commit() {
             Ok(suffix) => Ok(suffix),
             Err(error) => Err(self.blame(request, error)),
+        })
+    }
+
+    fn set_aside(&mut self, request: RequestId, size: u64, root: Digest) -> bool {
+        let Some(path) = self.sink(request).and_then(|sink| sink.joins()) else { return false };
+        // Where a file system does not tell upper case from lower, another name may be this one, too.
+        let name = path.to_string_lossy().to_lowercase();
+        let mut others = self.open.iter().filter_map(|open| open.aside.as_ref());
+        if others.any(|other| other.name == name) {
+            return false;
+        }
+        if let Some(open) = self.get(request) {
+            open.aside = Some(Aside { name, size, root, result: None });
+        }
+        true
+    }
+
+    fn settle(&mut self, request: RequestId) -> Outcome<Settled> {
+        if self.get(request).is_some_and(|open| open.waits()) {
+            // What finds no thread is made durable when it is asked for.
+            together::each(self.open.iter_mut().filter(|open| open.waits()), Open::commit);
+        }
+        let aside = self.get(request).and_then(|open| open.aside.take());
+        Poll::Ready(match aside {
+            Some(Aside { size, root, result: Some(Ok(suffix)), .. }) => {
+                Ok(Settled { size, root, suffix })
+            }
+            Some(Aside { result: Some(Err(error)), .. }) => Err(self.blame(request, error)),
+            _ => Err(Code::Internal),
         })
     }
 
@@ -483,13 +481,8 @@ impl Files for Desk {
                     return;
                 };
                 if let Some(open) = self.open.remove(at) {
-                    let Open { id, sink, joined, reason, resumed, skipped, .. } = open;
-                    let done = Done { request: id, result, reason, resumed, skipped };
-                    let joined = joined.zip(sink).filter(|_| result.is_ok());
-                    self.over.push_back(Over { done, joined });
-                }
-                if self.over.iter().filter(|over| over.joined.is_some()).count() >= JOINED_MAX {
-                    self.settle();
+                    let Open { id, reason, resumed, skipped, .. } = open;
+                    self.done.push_back(Done { request: id, result, reason, resumed, skipped });
                 }
             }
             _ => {}
@@ -518,6 +511,8 @@ mod tests {
 
     use super::*;
 
+    const ROOT: Digest = Digest([0; 32]);
+
     /// Says when it is made permanent: the earlier it came, the longer that takes.
     struct Slow {
         number: u32,
@@ -537,63 +532,46 @@ mod tests {
         }
 
         fn commit(&mut self) -> io::Result<u32> {
-            std::thread::sleep(Duration::from_millis(u64::from(
-                100_u32.saturating_sub(20 * self.number),
-            )));
+            std::thread::sleep(Duration::from_millis(u64::from(100 - 20 * self.number)));
             self.said.lock().unwrap().push(self.number);
             if self.name == "bad" { Err(io::ErrorKind::StorageFull.into()) } else { Ok(0) }
         }
     }
 
-    /// Has files of these names come whole, one behind the other. Those of no name join no others.
-    fn fetched(names: &[&'static str]) -> (Desk, Arc<Mutex<Vec<u32>>>) {
+    /// Has files of these names come whole, one behind the other, and says which were set aside.
+    fn fetched<const N: usize>(
+        names: [&'static str; N],
+    ) -> (Desk, [bool; N], Arc<Mutex<Vec<u32>>>) {
         let (mut desk, said) = (Desk::new(Link::Plain), Arc::default());
-        for (number, name) in (0..).zip(names) {
-            let (id, said) = (RequestId(number), Arc::clone(&said));
-            desk.add(id, id, Vec::new());
-            desk.set_sink(id, Box::new(Slow { number, name, said }));
-            let root = Digest([0; 32]);
-            let Poll::Ready(Ok(suffix)) = desk.commit(id, 0, root) else { panic!("{name}") };
-            let result = Ok(Reply::Got { size: 0, root, suffix });
-            desk.handle_event(Event::Done { request: id, result });
-        }
-        (desk, said)
-    }
-
-    fn told(desk: &mut Desk) -> Vec<(u32, Option<io::ErrorKind>)> {
-        let done = std::iter::from_fn(|| desk.take_done());
-        done.map(|done| (done.request.0, done.reason.map(|error| error.kind()))).collect()
+        let mut number = 0..;
+        let aside = names.map(|name| {
+            let (number, said) = (number.next().unwrap(), Arc::clone(&said));
+            desk.add(RequestId(number), RequestId(number), Vec::new());
+            desk.set_sink(RequestId(number), Box::new(Slow { number, name, said }));
+            desk.set_aside(RequestId(number), 0, ROOT)
+        });
+        (desk, aside, said)
     }
 
     #[test]
-    fn nothing_is_told_before_it_is_durable() {
-        let (mut desk, said) = fetched(&["a", "b", "bad", "c"]);
-        assert_eq!(told(&mut desk), []);
-        assert!(said.lock().unwrap().is_empty());
-        assert!(desk.settle() && !desk.settle());
-        let full = Some(io::ErrorKind::StorageFull);
-        assert_eq!(told(&mut desk), [(0, None), (1, None), (2, full), (3, None)]);
+    fn what_is_set_aside_is_made_durable_at_once() {
+        let (mut desk, aside, said) = fetched(["a", "b", "bad", "c"]);
+        assert!(aside == [true; 4] && said.lock().unwrap().is_empty());
+        let settled = Settled { size: 0, root: ROOT, suffix: 0 };
+        assert_eq!(desk.settle(RequestId(0)), Poll::Ready(Ok(settled)));
         // The first before the others, and those at once.
         assert_eq!(*said.lock().unwrap(), [0, 3, 2, 1]);
+        assert_eq!(desk.settle(RequestId(1)), Poll::Ready(Ok(settled)));
+        assert_eq!(desk.settle(RequestId(2)), Poll::Ready(Err(Code::NoSpace)));
+        let reason = desk.get(RequestId(2)).and_then(|open| open.reason.take());
+        assert_eq!(reason.map(|error| error.kind()), Some(io::ErrorKind::StorageFull));
+        assert_eq!(desk.settle(RequestId(3)), Poll::Ready(Ok(settled)));
+        assert_eq!(said.lock().unwrap().len(), 4);
     }
 
     #[test]
-    fn what_waits_is_bounded() {
-        let names = "a b c d e f g h i j k l m n o p q r".split(' ').collect::<Vec<_>>();
-        let (mut desk, said) = fetched(&names);
-        assert_eq!(said.lock().unwrap().len(), JOINED_MAX);
-        assert_eq!(told(&mut desk).len(), JOINED_MAX);
-        assert!(desk.settle());
-        assert_eq!(told(&mut desk).len(), names.len() - JOINED_MAX);
-    }
-
-    #[test]
-    fn those_of_one_name_are_stored_in_order() {
-        for names in [["f", "F", "f"], ["f", "f", ""]] {
-            let (mut desk, said) = fetched(&names);
-            desk.settle();
-            assert_eq!(*said.lock().unwrap(), [0, 1, 2]);
-            assert_eq!(told(&mut desk).len(), 3);
-        }
+    fn whatever_may_be_the_same_file_is_not() {
+        let (_, aside, _) = fetched(["f", "F", "g", "f", ""]);
+        assert_eq!(aside, [true, false, true, false, false]);
     }
 }

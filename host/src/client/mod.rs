@@ -411,11 +411,10 @@ impl<T: Read + Write> Client<T> {
             if let Some(done) = self.desk.take_done() {
                 return Ok(Some(done));
             }
-            if !self.session.is_idle() {
-                self.step()?;
-            } else if !self.desk.settle() {
+            if self.session.is_idle() {
                 return Ok(None);
             }
+            self.step()?;
         }
     }
 
@@ -514,11 +513,9 @@ impl<T: Read + Write> Client<T> {
         if self.is_stopped() {
             self.stop_all();
         }
-        let step = self.driver.step(&mut self.session, &mut self.desk, since(self.origin));
-        if step != Step::Moved {
-            self.desk.settle();
-        }
-        if let Step::Closed(result) = step {
+        if let Step::Closed(result) =
+            self.driver.step(&mut self.session, &mut self.desk, since(self.origin))
+        {
             self.is_over = true;
             self.error = result.err();
             if self.error.is_some() {

@@ -293,6 +293,22 @@ impl Files for Guard {
         outcome
     }
 
+    fn set_aside(&mut self, request: RequestId, size: u64, root: Digest) -> bool {
+        let is_aside = self.begun().is_ok_and(|store| store.set_aside(request, size, root));
+        if is_aside {
+            self.activity.over();
+        }
+        is_aside
+    }
+
+    fn settle(&mut self, request: RequestId) -> Outcome<Settled> {
+        let outcome = ready!(self.begun()).settle(request);
+        if let Poll::Ready(Ok(_)) = outcome {
+            self.activity.totals().files_in.add(1);
+        }
+        outcome
+    }
+
     fn abort(&mut self, request: RequestId) {
         self.is_in_run = false;
         self.activity.over();
@@ -389,22 +405,6 @@ impl Store for Guard {
         let outcome = ready!(self.store(Rights::WRITE)).begin(request, path, &put);
         if let Poll::Ready(Ok(Begun::Fresh | Begun::Resumed(_))) = outcome {
             self.begins(What::Put, path, put.size);
-        }
-        outcome
-    }
-
-    fn set_aside(&mut self, request: RequestId, size: u64, root: Digest) -> bool {
-        let is_aside = self.begun().is_ok_and(|store| store.set_aside(request, size, root));
-        if is_aside {
-            self.activity.over();
-        }
-        is_aside
-    }
-
-    fn settle(&mut self, request: RequestId) -> Outcome<Settled> {
-        let outcome = ready!(self.begun()).settle(request);
-        if let Poll::Ready(Ok(_)) = outcome {
-            self.activity.totals().files_in.add(1);
         }
         outcome
     }

@@ -221,6 +221,29 @@ impl Files for Session {
         self.stored(&upload, size, result)
     }
 
+    fn set_aside(&mut self, request: RequestId, size: u64, root: Digest) -> bool {
+        match std::mem::replace(&mut self.open, Open::Nothing) {
+            Open::Upload(upload) if self.aside.takes(&upload, size) => {
+                self.aside.push(request, upload, size, root);
+                true
+            }
+            other => {
+                self.open = other;
+                false
+            }
+        }
+    }
+
+    fn settle(&mut self, request: RequestId) -> Outcome<Settled> {
+        match ready!(self.aside.settle(request)) {
+            Some(Whole { upload, size, root, result: Some(result), .. }) => {
+                let settled = |suffix| Settled { size, root, suffix };
+                self.stored(&upload, size, result).map_ok(settled)
+            }
+            _ => Poll::Ready(Err(Code::Internal)),
+        }
+    }
+
     fn abort(&mut self, _request: RequestId) {
         match &self.open {
             Open::Upload(upload) => {
@@ -313,29 +336,6 @@ impl Store for Session {
             }
         });
         self.told("upload", path.as_str(), begun)
-    }
-
-    fn set_aside(&mut self, request: RequestId, size: u64, root: Digest) -> bool {
-        match std::mem::replace(&mut self.open, Open::Nothing) {
-            Open::Upload(upload) if self.aside.takes(&upload, size) => {
-                self.aside.push(request, upload, size, root);
-                true
-            }
-            other => {
-                self.open = other;
-                false
-            }
-        }
-    }
-
-    fn settle(&mut self, request: RequestId) -> Outcome<Settled> {
-        match ready!(self.aside.settle(request)) {
-            Some(Whole { upload, size, root, result: Some(result), .. }) => {
-                let settled = |suffix| Settled { size, root, suffix };
-                self.stored(&upload, size, result).map_ok(settled)
-            }
-            _ => Poll::Ready(Err(Code::Internal)),
-        }
     }
 
     fn tree(&mut self, _request: RequestId) -> Option<Tree> {

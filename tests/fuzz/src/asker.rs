@@ -1,12 +1,12 @@
 //! A requester's application that keeps nothing, and holds the session to the port's contract.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::task::Poll;
 
 use kift_core::secure::Peer;
 use kift_core::session::{Event, Reply};
-use kift_core::storage::{Files, Outcome, RequestId};
+use kift_core::storage::{Files, Outcome, RequestId, Settled};
 use kift_core::wire::{
     Answer, Ask, CHUNK, Code, Digest, EntryKind, FILE_SIZE_MAX, Hello, Meta, Path, Put, Request,
     Run, Ticket,
@@ -57,6 +57,8 @@ pub struct Asker {
     done: u32,
     /// A download that has begun and is not over.
     download: Option<Upload>,
+    /// Downloads that were set aside: size and root.
+    aside: VecDeque<(RequestId, u64, Digest)>,
     /// The download that was committed last: its size and root.
     committed: Option<(RequestId, u64, Digest)>,
     /// The peer's hello.
@@ -80,6 +82,7 @@ impl Asker {
             wanted: BTreeMap::new(),
             done: 0,
             download: None,
+            aside: VecDeque::new(),
             committed: None,
             hello: None,
             peers: Vec::new(),
@@ -175,7 +178,8 @@ impl Asker {
     /// The page of entries that is due, for as many as `count`.
     #[must_use]
     pub fn due_page(&self, count: u64) -> Vec<u8> {
-        match self.wanted.first_key_value() {
+        let is_aside = |id: &RequestId| self.aside.iter().any(|(aside, ..)| aside == id);
+        match self.wanted.iter().find(|(id, _)| !is_aside(id)) {
             Some((_, Wanted::Listing { entries })) => page(*entries, count),
             _ => page(0, count),
         }
@@ -195,13 +199,15 @@ impl Asker {
     /// Where a download is open.
     pub fn assert_closed(&self) {
         assert!(self.download.is_none(), "neither committed nor aborted");
+        assert!(self.aside.is_empty(), "set aside, and not settled");
     }
 
     fn handle_done(&mut self, request: RequestId, result: Result<Reply, Code>) {
         assert_eq!(request.0, self.done + 1, "each is over once, in the order asked");
         self.done += 1;
         let wanted = self.wanted.remove(&request).expect("asked for");
-        assert!(self.download.is_none(), "over, and its download is not");
+        let is_open = self.download.as_ref().is_some_and(|download| download.id == request);
+        assert!(!is_open, "over, and its download is not");
         // An upload that was refused is not read any more.
         self.script.forget_those_of(request);
         let Ok(reply) = result else { return };
@@ -272,6 +278,7 @@ impl Files for Asker {
     }
 
     fn commit(&mut self, request: RequestId, size: u64, root: Digest) -> Outcome<u32> {
+        assert!(self.aside.is_empty(), "before those that were set aside");
         self.download.as_ref().expect("begun").check_whole(request, size, root);
         let asked = self.script.ask("commit", request, (size, root));
         if asked.is_ready() {
@@ -279,6 +286,27 @@ impl Files for Asker {
             self.committed = Some((request, size, root));
         }
         asked.map_ok(u32::from)
+    }
+
+    fn set_aside(&mut self, request: RequestId, size: u64, root: Digest) -> bool {
+        let download = self.download.as_ref().expect("begun");
+        download.check_whole(request, size, root);
+        if download.is_run || size.is_multiple_of(3) {
+            return false;
+        }
+        self.download = None;
+        self.aside.push_back((request, size, root));
+        true
+    }
+
+    fn settle(&mut self, request: RequestId) -> Outcome<Settled> {
+        let &(id, size, root) = self.aside.front().expect("something is set aside");
+        assert_eq!(id, request);
+        let asked = self.script.ask("settle", request, ());
+        if asked.is_ready() {
+            self.committed = self.aside.pop_front();
+        }
+        asked.map_ok(|number| Settled { size, root, suffix: number.into() })
     }
 
     fn abort(&mut self, request: RequestId) {

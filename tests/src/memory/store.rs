@@ -2,7 +2,7 @@
 
 use std::task::Poll;
 
-use kift_core::storage::{Begun, Outcome, Page, RequestId, Settled, Store, Text};
+use kift_core::storage::{Begun, Outcome, Page, RequestId, Store, Text};
 use kift_core::wire::{
     Ask, CHUNK, Code, Conflict, Digest, Entry, EntryKind, Meta, Password, Path, Put, Run, RunLen,
     Space, Ticket, TransferId,
@@ -44,26 +44,6 @@ impl Store for Memory {
                 len => Begun::Resumed((len / CHUNK as u64) as u32),
             }
         }))
-    }
-
-    fn set_aside(&mut self, request: RequestId, size: u64, root: Digest) -> bool {
-        if !self.sets_aside || !matches!(self.open, Open::Upload { .. }) {
-            return false;
-        }
-        let whole = self.take_whole(request, size, root);
-        self.aside.push_back((request, whole));
-        self.record.set_aside += 1;
-        true
-    }
-
-    fn settle(&mut self, request: RequestId) -> Outcome<Settled> {
-        if self.busy.is_pending(&format!("settle {request}")) {
-            return Poll::Pending;
-        }
-        let (id, whole) = self.aside.pop_front().expect("something is set aside");
-        assert_eq!(id, request);
-        let (size, root) = (whole.data.len() as u64, whole.root);
-        Poll::Ready(self.store_whole(whole).map(|suffix| Settled { size, root, suffix }))
     }
 
     fn open(&mut self, request: RequestId, path: Path<'_>) -> Outcome<Meta> {

@@ -4,10 +4,11 @@ use crate::Pair;
 use kift_core::session::{Failure, Reply};
 use kift_core::wire::Code;
 use kift_tests::app::Job;
+use kift_tests::busy::Busy;
 use kift_tests::memory::Memory;
 use kift_tests::options::Options;
 use kift_tests::raw::digest;
-use kift_tests::rng::contents;
+use kift_tests::rng::{Rng, contents};
 
 fn range(first: u32, count: Option<u32>) -> Job {
     Job::Get { path: "file".to_owned(), first, count }
@@ -123,4 +124,81 @@ fn the_sender_gets_a_receipt() {
     pair.run([Job::get("file")]);
     pair.finish();
     assert_eq!(pair.store.progress.last().map(|p| (p.1, p.2)), Some((3, 3)));
+}
+
+/// Names and contents of files of which a buffer holds several, and some of which it does not.
+fn many() -> Vec<(String, Vec<u8>)> {
+    let len = |n: usize| [0, 1, 100, 1024, 1500, 5000, 30_000][n % 7];
+    (0..300).map(|n| (format!("f{n}"), contents(len(n), n as u64))).collect()
+}
+
+fn pair_with_many(options: Options) -> Pair {
+    let mut pair = Pair::new(options, Memory::default());
+    many().iter().for_each(|(name, data)| pair.store.put(name, data.clone()));
+    pair
+}
+
+#[test]
+fn small_ones_in_a_row_are_made_durable_together() {
+    for (options, busy) in [
+        (Options::large(1), Busy::never()),
+        (Options::large(2).pieces(700), Busy::sometimes(2, 20, 3)),
+        (Options::small(3, 4), Busy::never()),
+    ] {
+        let is_large = options.requester_buffer > 4096;
+        let mut pair = pair_with_many(options);
+        pair.app.busy = busy;
+        pair.app.fail_write = Some((200, Code::NoSpace));
+        pair.store.faults.read.insert("f20".to_owned(), (2000, Code::Io));
+        let failures = [Err(Failure::Local(Code::NoSpace)), Err(Failure::Peer(Code::Io))];
+        let mut failed = 0;
+        let jobs = many().into_iter().enumerate().flat_map(|(n, (name, data))| {
+            let other = match n % 10 {
+                3 => Some((Job::get("none"), None)),
+                7 => Some((Job::stat("f5", false), None)),
+                _ => None,
+            };
+            std::iter::once((Job::get(&name), Some(data))).chain(other)
+        });
+        let jobs: Vec<_> = jobs.collect();
+        let results = pair.run(jobs.iter().map(|(job, _)| job.clone()));
+        for (at, (result, (_, data))) in results.iter().zip(&jobs).enumerate() {
+            let (id, Some(data)) = (pair.id(at), data) else { continue };
+            if failures.contains(result) {
+                failed += 1;
+                continue;
+            }
+            assert!(matches!(result, Ok(Reply::Got { .. })) && pair.app.got[&id] == *data);
+            // A receipt that does not fit is left out.
+            let chunks = data.len().div_ceil(1024) as u32;
+            let told = pair.store.progress.iter().any(|told| *told == (id, chunks, chunks));
+            assert!(told || !is_large, "{at}: no receipt");
+        }
+        assert_eq!(failed, 2);
+        assert!(pair.app.set_aside > if is_large { 100 } else { 0 }, "{}", pair.app.set_aside);
+        pair.finish();
+    }
+}
+
+/// What came whole is made durable although the link is gone, and nobody is told of more.
+#[test]
+fn so_they_are_where_the_link_is_cut() {
+    let mut set_aside = 0;
+    for seed in 0..50 {
+        let mut pair = pair_with_many(Options::large(seed));
+        pair.app.busy = Busy::sometimes(seed, 20, 3);
+        pair.down.cut_at = Some(Rng::new(seed).below(1_500_000) as u64);
+        let numbers: Vec<_> = many().iter().map(|(name, _)| pair.submit(Job::get(name))).collect();
+        pair.drive_to_end();
+        pair.app.assert_closed();
+        for (number, (_, data)) in numbers.into_iter().zip(many()) {
+            match pair.result(number) {
+                Some(Ok(_)) => assert!(pair.app.got[&pair.id(number)] == data),
+                other => assert_eq!(other, None),
+            }
+        }
+        assert_eq!(pair.app.got.len(), pair.app.results.len());
+        set_aside += pair.app.set_aside;
+    }
+    assert!(set_aside > 300, "{set_aside}");
 }

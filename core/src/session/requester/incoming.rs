@@ -251,13 +251,24 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
 
     /// The first open request is over.
     pub(super) fn finish(&mut self, id: RequestId, result: Result<Reply, Failure>) {
+        self.note(id, result);
+        self.close_first();
+        self.due = Due::Event(Event::Done { request: id, result });
+    }
+
+    /// Nothing more comes of the first open request.
+    pub(super) fn close_first(&mut self) {
+        self.open.pop_front();
+        self.listed = 0;
+        self.due = Due::Nothing;
+    }
+
+    /// Says what came of a request.
+    pub(super) fn note(&self, id: RequestId, result: Result<Reply, Failure>) {
         match result {
             Ok(_) => trace::debug!("request {} is done", id),
             Err(failure) => trace::warning!("request {} failed: {}", id, failure),
         }
-        self.open.pop_front();
-        self.listed = 0;
-        self.due = Due::Event(Event::Done { request: id, result });
     }
 }
 

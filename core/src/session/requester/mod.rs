@@ -2,6 +2,8 @@
 
 mod incoming;
 mod outgoing;
+#[cfg(feature = "host")]
+mod owed;
 
 use super::link::{
     ANSWER_LEN_MAX, FRAME_OVERHEAD, Link, PROGRESS_LEN, STOP_LEN, Waiting, room_for_answers,
@@ -193,6 +195,9 @@ enum Due {
         size: u64,
         root: Digest,
     },
+    /// Make the downloads durable that were set aside.
+    #[cfg(feature = "host")]
+    Settle,
     /// Compare the source with what an earlier attempt is said to have stored.
     Compare(Check),
     /// Tell the port that a download is worth nothing, then go on discarding it.
@@ -235,6 +240,8 @@ pub struct Requester<B, const N: usize, S = Plain> {
     goodbye: bool,
     /// The peer is about to close the link; what it said before that still counts.
     aborted: Option<Code>,
+    #[cfg(feature = "host")]
+    owed: owed::Owed,
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize> Requester<B, N> {
@@ -273,6 +280,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
             opened: false,
             goodbye: false,
             aborted: None,
+            #[cfg(feature = "host")]
+            owed: owed::Owed::default(),
         })
     }
 
@@ -383,13 +392,35 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
     /// Whether every request was answered.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.open.is_empty() && matches!(self.due, Due::Nothing)
+        self.requests_open() == 0 && matches!(self.due, Due::Nothing)
     }
 
     /// Requests that are not fully answered.
     #[must_use]
     pub fn requests_open(&self) -> usize {
-        self.open.len()
+        self.open.len() + self.downloads_owed()
+    }
+
+    /// Downloads that are answered, and not durable yet.
+    fn downloads_owed(&self) -> usize {
+        #[cfg(feature = "host")]
+        return self.owed.len();
+        #[cfg(not(feature = "host"))]
+        0
+    }
+
+    fn owes(&self) -> bool {
+        self.downloads_owed() > 0
+    }
+
+    /// Whether downloads are to be settled before the first frame is acted on. Has it done.
+    fn settles(&mut self) -> bool {
+        #[cfg(feature = "host")]
+        if self.must_settle() {
+            self.due = Due::Settle;
+            return true;
+        }
+        false
     }
 
     /// The upload whose source is still being read, if any: its source must stay in place.
@@ -425,7 +456,9 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
     fn len_behind_stream(&self) -> Option<usize> {
         let mut open = self.open.iter().skip_while(|open| !open.expect.is_stream()).peekable();
         let sent = self.written.wrapping_sub(open.peek()?.end);
-        Some(open.fold(sent as usize, |len, open| len.saturating_add(open.len_owed())))
+        // The receipts of those before it may be sent behind it.
+        let len = sent as usize + self.downloads_owed() * PROGRESS_LEN;
+        Some(open.fold(len, |len, open| len.saturating_add(open.len_owed())))
     }
 
     fn count_written(&mut self, len: usize) {
@@ -500,7 +533,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Session for Requ
                 } else if self.link.is_open() && !self.opened {
                     self.opened = true;
                     self.due = Due::Event(Event::Opened(*self.link.theirs()));
-                } else if self.link.is_over() || !self.handle_front() {
+                } else if self.link.is_over() || !(self.settles() || self.handle_front()) {
                     if let Some(code) = self.aborted {
                         self.link.fail(Error::PeerClosed(code));
                     }
@@ -571,6 +604,13 @@ where
             if let Download::Receiving { id, .. } = self.download {
                 self.download = Download::None;
                 port.suspend(id);
+                return Poll::Ready(());
+            }
+            #[cfg(feature = "host")]
+            if self.owes() {
+                let outcome = self.settle(port);
+                self.parked = outcome.is_pending();
+                return outcome;
             }
             return Poll::Ready(());
         }
@@ -584,6 +624,8 @@ where
             }
             Due::Write(id) => self.write(id, port),
             Due::Commit { id, size, root } => self.commit(id, size, root, port),
+            #[cfg(feature = "host")]
+            Due::Settle => self.settle(port).map(|()| self.due = Due::Nothing),
             Due::Compare(check) => self.check_source(check, port),
             Due::Drop { id, code } => {
                 port.abort(id);
@@ -591,6 +633,8 @@ where
                 self.due = Due::Nothing;
                 Poll::Ready(())
             }
+            #[cfg(feature = "host")]
+            Due::Abort { .. } if self.owes() => self.settle(port),
             Due::Abort { id, failure } => {
                 port.abort(id);
                 self.download = Download::None;

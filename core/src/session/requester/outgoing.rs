@@ -171,15 +171,20 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
         root: Digest,
         port: &mut P,
     ) -> Poll<()> {
+        #[cfg(feature = "host")]
+        if self.set_aside(id, size, root, port) {
+            self.download = Download::None;
+            self.close_first();
+            return Poll::Ready(());
+        }
+        #[cfg(feature = "host")]
+        if self.owes() {
+            return self.settle(port);
+        }
         let result = match port.commit(id, size, root) {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(suffix)) => {
-                // The sender's receipt. Where it does not fit now the sender goes without it.
-                let received = u32::try_from(size.div_ceil(CHUNK as u64)).unwrap_or(u32::MAX);
-                let receipt = Signal::Progress { received, durable: received };
-                if self.link.queue_signal(id.low(), receipt) {
-                    self.count_written(PROGRESS_LEN);
-                }
+                self.send_receipt(id, size);
                 Ok(Reply::Got { size, root, suffix })
             }
             Poll::Ready(Err(code)) => Err(Failure::Local(code)),
@@ -189,10 +194,20 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
         Poll::Ready(())
     }
 
+    /// The sender's receipt. Where it does not fit now the sender goes without it.
+    pub(super) fn send_receipt(&mut self, id: RequestId, size: u64) {
+        let received = u32::try_from(size.div_ceil(CHUNK as u64)).unwrap_or(u32::MAX);
+        let receipt = Signal::Progress { received, durable: received };
+        if self.link.queue_signal(id.low(), receipt) {
+            self.count_written(PROGRESS_LEN);
+        }
+    }
+
     /// Whether the port must still hear something although the session is over: what came before
     /// its end, and what becomes of a download.
     pub(super) fn owes_port(&self) -> bool {
         matches!(self.due, Due::Event(_) | Due::Compare(_))
             || matches!(self.download, Download::Receiving { .. })
+            || self.owes()
     }
 }
