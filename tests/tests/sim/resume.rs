@@ -159,6 +159,11 @@ fn what_was_stored_is_compared() {
             assert!(pair.store.get("new") == Some(&data) && pair.up.sent < 700);
         }
     }
+    // The next upload waits for that: there is one hash.
+    let mut pair = Pair::new(options(2), stored());
+    let told = pair.run([put(&data), Job::put("other", data.clone())]);
+    assert!(matches!(told[0], Ok(Reply::Stored { suffix: 0, .. })), "{told:?}");
+    pair.finish();
     // The link ends before it is compared.
     let mut pair = Pair::new(options(2), stored());
     let job = pair.submit(put(&data));

@@ -304,6 +304,8 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
         if self.open.is_full()
             || self.open.len() >= usize::from(self.link.theirs().requests_max)
             || !matches!(self.upload, Upload::None)
+            // The hash is that of a source that is compared.
+            || matches!(self.due, Due::Compare(_))
             || (self.open.len() + 1) * ANSWER_LEN_MAX
                 > room_for_answers(self.link.ours().reply_room)
         {
