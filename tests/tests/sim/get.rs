@@ -171,7 +171,7 @@ fn small_ones_in_a_row_are_made_durable_together() {
             assert!(matches!(result, Ok(Reply::Got { .. })) && pair.app.got[&id] == *data);
             // A receipt that does not fit is left out.
             let chunks = data.len().div_ceil(1024) as u32;
-            let told = pair.store.progress.iter().any(|told| *told == (id, chunks, chunks));
+            let told = pair.store.progress.contains(&(id, chunks, chunks));
             assert!(told || !is_large, "{at}: no receipt");
         }
         assert_eq!(failed, 2);
