@@ -1,8 +1,8 @@
 //! Downloads: ranges, and what goes wrong at either end.
 
 use crate::Pair;
-use kift_core::session::{Failure, Reply};
-use kift_core::wire::Code;
+use kift_core::session::{Failure, Reply, RequestError};
+use kift_core::wire::{Code, Request};
 use kift_tests::app::Job;
 use kift_tests::busy::Busy;
 use kift_tests::memory::Memory;
@@ -178,6 +178,22 @@ fn small_ones_in_a_row_are_made_durable_together() {
         assert!(pair.app.set_aside > if is_large { 100 } else { 0 }, "{}", pair.app.set_aside);
         pair.finish();
     }
+}
+
+/// The receipts that are put off are sent behind it, and nothing says that there is room for them.
+#[test]
+fn another_stream_waits_for_receipts() {
+    let mut pair = pair_with_many(Options::large(1));
+    (0..3).for_each(|n| _ = pair.submit(Job::get(&format!("f{n}"))));
+    while pair.app.set_aside < 3 {
+        pair.step();
+    }
+    let get = Request::Get { path: "f4", first: 0, count: None };
+    assert_eq!(pair.requester.request(&get), Err(RequestError::Later));
+    assert!(pair.app.results.is_empty(), "none is settled yet");
+    pair.drive();
+    assert!(pair.requester.request(&get).is_ok());
+    pair.finish();
 }
 
 /// What came whole is made durable although the link is gone, and nobody is told of more.

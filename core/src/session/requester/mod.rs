@@ -319,8 +319,12 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
         if behind.is_some() && request.has_data() {
             return Err(RequestError::Later);
         }
-        let id = RequestId(self.last.0.wrapping_add(1));
         let expect = expectation(request);
+        // The receipts that are still to be sent may not fit behind it.
+        if behind.is_none() && self.owes() && expect.is_stream() {
+            return Err(RequestError::Later);
+        }
+        let id = RequestId(self.last.0.wrapping_add(1));
         let sent = committed(request);
         let mut open = Open { id, expect, end: 0, stopped: false, fault: None, sent };
         let room = behind.map(|behind| {
