@@ -1,5 +1,6 @@
 //! The end that asks.
 
+mod expect;
 mod incoming;
 mod outgoing;
 #[cfg(feature = "host")]
@@ -15,11 +16,10 @@ use crate::storage::{Files, RequestId};
 use crate::time::Instant;
 use crate::trace;
 use crate::transfer::{Hasher, Receiver, Sender};
-#[cfg(feature = "host")]
-use crate::wire::Run;
 use crate::wire::{Ask, CHUNK, Close, Code, Digest, Request, Role, Signal};
 use core::fmt;
 use core::task::Poll;
+use expect::Expect;
 use heapless::Deque;
 
 /// Why a request could not be sent.
@@ -46,57 +46,6 @@ impl fmt::Display for RequestError {
 }
 
 impl core::error::Error for RequestError {}
-
-/// What an open request waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Expect {
-    Done,
-    Stat,
-    /// A stat with its digest.
-    Hash,
-    Listed,
-    Space,
-    Stored,
-    Sending {
-        first: u32,
-        count: Option<u32>,
-    },
-    /// The rest of a file behind so many chunks, once these were compared.
-    Resumed {
-        first: u32,
-    },
-    Goodbye,
-    #[cfg(feature = "host")]
-    Ticket,
-    /// An upload in runs may begin; with `hashes`, once a file was compared.
-    #[cfg(feature = "host")]
-    Begun {
-        hashes: bool,
-    },
-    #[cfg(feature = "host")]
-    Run(Run),
-}
-
-impl Expect {
-    /// Whether the responder may block while it answers: by data, by pages, or by reports on a
-    /// hash that takes as long as it takes.
-    fn is_stream(self) -> bool {
-        #[cfg(feature = "host")]
-        if let Self::Begun { hashes: true } = self {
-            return true;
-        }
-        self.is_get() || matches!(self, Self::Listed | Self::Hash)
-    }
-
-    /// Whether it is a stream that gets a receipt.
-    fn is_get(self) -> bool {
-        #[cfg(feature = "host")]
-        if let Self::Run(_) = self {
-            return true;
-        }
-        matches!(self, Self::Sending { .. } | Self::Resumed { .. })
-    }
-}
 
 /// A request that is not fully answered.
 #[derive(Debug, Clone, Copy)]
@@ -319,7 +268,7 @@ impl<B: AsRef<[u8]> + AsMut<[u8]>, const N: usize, S: Security> Requester<B, N, 
         if behind.is_some() && request.has_data() {
             return Err(RequestError::Later);
         }
-        let expect = expectation(request);
+        let expect = Expect::of(request);
         // The receipts that are still to be sent may not fit behind it.
         if behind.is_none() && self.owes() && expect.is_stream() {
             return Err(RequestError::Later);
@@ -656,42 +605,6 @@ where
             self.link.report_work(id.low(), 0, 0);
         }
         outcome
-    }
-}
-
-fn expectation(request: &Request<'_>) -> Expect {
-    match *request {
-        Request::Stat { digest: false, .. } => Expect::Stat,
-        Request::Stat { digest: true, .. } => Expect::Hash,
-        Request::List { .. } => Expect::Listed,
-        Request::Put(_) => Expect::Stored,
-        Request::Get { first, count, .. } => Expect::Sending { first, count },
-        Request::Resume { first, .. } => Expect::Resumed { first },
-        Request::Delete { .. }
-        | Request::Rename { .. }
-        | Request::MakeDirectory { .. }
-        | Request::Login { .. } => Expect::Done,
-        Request::Space => Expect::Space,
-        Request::Goodbye => Expect::Goodbye,
-        #[cfg(feature = "host")]
-        Request::Status | Request::Partials => Expect::Sending { first: 0, count: None },
-        #[cfg(feature = "host")]
-        Request::Shutdown
-        | Request::Attach { .. }
-        | Request::Release { .. }
-        | Request::Discard { .. } => Expect::Done,
-        #[cfg(feature = "host")]
-        Request::Ticket => Expect::Ticket,
-        #[cfg(feature = "host")]
-        Request::BeginPut { put, .. } => {
-            Expect::Begun { hashes: matches!(put.ask, Ask::Digest(_)) }
-        }
-        #[cfg(feature = "host")]
-        Request::PutRun { .. } | Request::Commit { .. } => Expect::Stored,
-        #[cfg(feature = "host")]
-        Request::BeginGet { .. } => Expect::Stat,
-        #[cfg(feature = "host")]
-        Request::GetRun { run, .. } => Expect::Run(run),
     }
 }
 
