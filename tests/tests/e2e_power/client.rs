@@ -1,7 +1,7 @@
 //! A client's disk.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,6 +34,15 @@ fn get(from: &str, into: &Path) -> Command {
     get
 }
 
+/// The disk, and a durable directory on it.
+fn mounted(disk: &Disk) -> (Mount, PathBuf) {
+    let mount = Mount::new(disk).unwrap();
+    let here = mount.path().join(HERE);
+    fs::create_dir(&here).unwrap();
+    fs::File::open(mount.path()).unwrap().sync_all().unwrap();
+    (mount, here)
+}
+
 #[test]
 fn what_was_fetched_is_there() {
     if !can_mount("what_was_fetched_is_there") {
@@ -45,10 +54,7 @@ fn what_was_fetched_is_there() {
     let (disk, mut promises) = (Disk::default(), Promises::default());
     let begun;
     {
-        let mount = Mount::new(&disk).unwrap();
-        let here = mount.path().join(HERE);
-        fs::create_dir(&here).unwrap();
-        fs::File::open(mount.path()).unwrap().sync_all().unwrap();
+        let (_mount, here) = mounted(&disk);
         begun = disk.operations();
         for version in [contents(3000, 2), contents(5000, 3)] {
             fs::write(server.file("small"), &version).unwrap();
@@ -100,10 +106,7 @@ fn so_it_is_where_files_are_made_durable_together() {
         let (disk, mut promises) = (Disk::default(), Promises::default());
         let begun;
         {
-            let mount = Mount::new(&disk).unwrap();
-            let here = mount.path().join(HERE);
-            fs::create_dir(&here).unwrap();
-            fs::File::open(mount.path()).unwrap().sync_all().unwrap();
+            let (_mount, here) = mounted(&disk);
             begun = disk.operations();
             disk.set_faults(faults);
             for version in 0..2 {
