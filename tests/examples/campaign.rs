@@ -132,7 +132,7 @@ fn killed(way: Way, who: Who, rng: &mut Rng, row: &mut Row, plant: impl Fn(&Stag
     }
     let came = stage.came(way);
     if who == Who::Client {
-        stage.wait_until_over();
+        stage.server.wait_until_idle();
     } else {
         stage.server.restart();
     }
@@ -268,7 +268,7 @@ fn alternating(times: u64, row: &mut Row) {
         if step % 2 == 0 {
             stage.server.restart();
         } else {
-            stage.wait_until_over();
+            stage.server.wait_until_idle();
         }
         let kept = stage.kept();
         row.unsaved = row.unsaved.max(came.saturating_sub(kept));

@@ -126,15 +126,28 @@ impl Dial {
     #[must_use]
     #[track_caller]
     pub fn open(server: &impl Listens) -> Self {
+        Self::try_open(server).expect("a welcome")
+    }
+
+    /// The same, where the server may have no room: none then.
+    ///
+    /// # Panics
+    /// Where anything else fails.
+    #[must_use]
+    #[track_caller]
+    pub fn try_open(server: &impl Listens) -> Option<Self> {
         let mut dial = Self::silent(server);
-        dial.send(&first_flight(1, 1, 0));
-        dial.send(&Frame::hello(&hello(Role::Requester)).bytes());
-        let flight = dial.record().expect("a first flight");
-        assert_eq!(flight[PREFIX_LEN..], *b"KIFT\x01\x00\x00\x00", "a welcome");
+        let flight = [first_flight(1, 1, 0), Frame::hello(&hello(Role::Requester)).bytes()];
+        dial.stream.write_all(&flight.concat()).ok()?;
+        let reply = dial.record()?;
+        if reply == first_flight(1, 0, Code::TooManySessions.into()) {
+            return None;
+        }
+        assert_eq!(reply[PREFIX_LEN..], *b"KIFT\x01\x00\x00\x00", "a welcome");
         let frame = dial.frame().expect("a hello");
         assert_eq!(frame.kind, Kind::Hello);
         dial.credit = Hello::decode(&frame.payload).expect("a hello").credit;
-        dial
+        Some(dial)
     }
 
     /// Sends bytes as they are.

@@ -12,7 +12,7 @@ use crate::raw::next_record;
 
 /// Where neither end says anything more after what was done, each may wait for the other to its
 /// deadline, which is a minute. Somebody pulls the plug.
-const SILENCE: Duration = Duration::from_secs(1);
+const SILENCE: Duration = Duration::from_secs(3);
 
 /// Who sends a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

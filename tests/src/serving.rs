@@ -36,6 +36,8 @@ pub struct Server {
     line: Vec<String>,
     child: Child,
     port: u16,
+    /// Bytes that its log had when it was started last.
+    logged: usize,
 }
 
 /// Somebody who takes connections at a port of this machine.
@@ -100,7 +102,7 @@ impl Server {
         line.extend(serve.args.iter().map(|&arg| arg.to_owned()));
         line.push(text(&root));
         let child = spawn(&line, place.path());
-        let mut server = Self { place, root, line, child, port: 0 };
+        let mut server = Self { place, root, line, child, port: 0, logged: 0 };
         server.port = server.wait_for_port();
         server
     }
@@ -190,6 +192,7 @@ impl Server {
                 *arg = format!("127.0.0.1:{}", self.port);
             }
         }
+        self.logged = self.log().len();
         self.child = spawn(&self.line, self.place.path());
         self.port = self.wait_for_port();
     }
@@ -206,6 +209,17 @@ impl Server {
     #[must_use]
     pub fn partial_len(&self) -> u64 {
         self.partials().iter().filter_map(|path| path.metadata().ok()).map(|m| m.len()).sum()
+    }
+
+    /// Waits until it is done with all who came since it was started, and what they leave is in order.
+    #[track_caller]
+    pub fn wait_until_idle(&self) {
+        wait_until("the server is done with all who came", || {
+            let log = self.log();
+            let count = |what| log[self.logged..].matches(what).count();
+            count(" connected peer=")
+                == count(" session ended peer=") + count(" connection lost peer=")
+        });
     }
 
     /// What a client may see in its root, in order.

@@ -6,7 +6,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::files::{assert_same, names, place};
-use crate::machine::{Running, command, wait_until};
+use crate::machine::{Running, command};
 use crate::serving::{Serve, Server};
 
 /// Which way the file goes.
@@ -98,16 +98,6 @@ impl Stage {
         let parts = names(self.here.path()).into_iter();
         let parts = parts.filter(|name| name.starts_with(".kift-") && name.ends_with(".part"));
         parts.map(|name| self.local(&name).metadata().map_or(0, |meta| meta.len())).sum()
-    }
-
-    /// Waits until the server has noticed that its only client is gone.
-    #[track_caller]
-    pub fn wait_until_over(&self) {
-        wait_until("the server is done with it", || {
-            let log = self.server.log();
-            let last = log.lines().last().unwrap_or_default();
-            last.contains("session ended") || last.contains("connection lost")
-        });
     }
 
     /// Bytes of an upload that the server says it keeps.

@@ -107,7 +107,7 @@ fn kill(stage: &Stage, mut client: Running, way: Way, enough: u64) {
     wait_until("enough is there", || client.is_over() || stage.came(way) > enough);
     client.signal(Signal::KILL);
     assert!(client.end().was_killed());
-    stage.wait_until_over();
+    stage.server.wait_until_idle();
 }
 
 #[test]

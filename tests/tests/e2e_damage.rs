@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use kift_tests::files::{names, place, write_random};
-use kift_tests::machine::{Ended, kift};
+use kift_tests::machine::{Ended, kift, wait_until};
 use kift_tests::rng::{Case, Rng};
 use kift_tests::serving::Server;
 
@@ -213,7 +213,7 @@ fn damage(is_put: bool, here: &Path) {
     assert!(noticed >= CASES as usize, "most damage is called by its name");
     // Such as that of a goodbye, when all is there already.
     assert!(harmless < CASES as usize / 2, "little damage is harmless");
-    assert!(command.server.partials().is_empty());
+    wait_until("nothing is left", || command.server.partials().is_empty());
 }
 
 #[test]

@@ -72,7 +72,14 @@ fn it_does_it_again_and_again() {
 #[test]
 fn a_server_that_is_not_up_yet_is_waited_for() {
     let Some(bench) = bench("a_server_that_is_not_up_yet_is_waited_for") else { return };
-    let late = format!("sleep 0.5; {SERVER}");
+    // Once the device was refused. The system counts it in this network alone.
+    let late = format!(
+        r#"
+        resets() {{ awk '/^Tcp:/ {{ sent = $15 }} END {{ print sent }}' /proc/net/snmp; }}
+        until [ "$(resets)" -gt 0 ]; do sleep 0.01; done
+        {SERVER}
+        "#
+    );
     let device = bench.run("push --plain log 192.168.69.1/ --log 10k --flash-size 256k", &late);
     assert_sound(&device);
     assert!(device.stderr.contains("trying again"), "{}", device.stderr);

@@ -28,8 +28,9 @@ fn there_and_back(test: &str, wire: &str, len: usize, harm: Option<&str>) {
             for _ in 1 2 3 4 5; do
                 ! kift ls --plain "$KIFT_DEVICE" || break
             done
-            kift put --plain file "$KIFT_DEVICE/"
-            kift get --plain "$KIFT_DEVICE/file" back
+            # A segment may be lost so often that the link is given up.
+            kift put --plain --retry 20 file "$KIFT_DEVICE/"
+            kift get --plain --retry 20 "$KIFT_DEVICE/file" back
             "#,
         );
         assert_sound(&device);

@@ -16,8 +16,9 @@ const SEND_BIG: &str = r#"
     wait "$!" || true
 "#;
 
-/// A device whose flash takes its time, so that an upload can be caught in the middle.
-const SLOW: &str = "serve --plain --flash-size 1M --erase-time 10ms";
+/// A device whose flash takes its time, as it does by default, so that an upload can be caught in the
+/// middle.
+const SLOW: &str = "serve --plain --flash-size 1M";
 
 /// Blocks of `big`.
 const BLOCKS: u64 = 50;
@@ -34,7 +35,7 @@ fn prepare(bench: &Bench, is_there: bool) -> Files {
     bench.write("old", &files.old);
     let copy_of_big = if is_there { r#"kift put --plain old "$KIFT_DEVICE/big""# } else { "" };
     let script = format!(r#"kift put --plain old "$KIFT_DEVICE/"; {copy_of_big}"#);
-    assert_sound(&bench.run("serve --plain --flash-size 1M", &script));
+    assert_sound(&bench.run(SLOW, &script));
     files
 }
 

@@ -168,7 +168,7 @@ fn a_device_that_serves_loses_its_power_while_it_pairs() {
     format(&lab.bench, IMAGE);
     let device = serving(&lab, &format!("--pair {TOKEN} --cut-after 1"), || {
         // What was cut does not answer, so nobody waits for it.
-        let stall = Duration::from_secs(1);
+        let stall = Duration::from_secs(5);
         let mut tries = 0;
         while ask_for(Timeouts { stall, ..Timeouts::DEFAULT }, pairing(1, TOKEN), &look())
             .ended

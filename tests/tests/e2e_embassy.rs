@@ -123,9 +123,10 @@ impl Told {
     /// Says that a file has these bytes, in a line that begins so.
     #[track_caller]
     fn assert_says(&mut self, beginning: &str, file: &Path) {
+        // What it sent is there once it says so.
+        let line = self.wait_for(beginning);
         let bytes = fs::read(file).unwrap();
         let root = blake3::hash(&bytes);
-        let line = self.wait_for(beginning);
         assert_eq!(line, format!("{beginning}: {} bytes, BLAKE3 {root}", bytes.len()));
     }
 }

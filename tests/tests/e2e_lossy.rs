@@ -48,7 +48,7 @@ fn all_packets_are_lost_for_a_while() {
     let (net, here) = (Lossy::new(), place());
     let settings = here.path().join("settings.toml");
     fs::write(&settings, "stall_timeout = \"1s\"\n").unwrap();
-    let stage = net.stage("64", &["--config", settings.to_str().unwrap()]);
+    let stage = net.stage("4", &["--config", settings.to_str().unwrap()]);
     for way in Way::BOTH {
         write_random(&stage.source(way), 200 * MIB + 7, 1);
         let mut client = net.start(&stage.transfer(way, &["--retry", "9"]));

@@ -253,7 +253,10 @@ fn partials_are_shown_and_forgotten() {
         partials(&["--discard", "0123"]).fails(&["no upload", "0123"]);
         let id = shown[0]["transfer"].as_str().unwrap();
         let how = if discard { vec!["--discard", id] } else { vec!["--discard-all"] };
-        assert_eq!(partials(&how).objects(), shown);
+        let mut discarded = partials(&how).objects();
+        // Which is a little more by now.
+        discarded[0]["age_s"] = shown[0]["age_s"].clone();
+        assert_eq!(discarded, shown);
         assert_eq!(partials(&[]).objects(), [Value::Null; 0]);
         assert!(stage.server.partials().is_empty());
         fs::remove_dir_all(stage.local("state/uploads")).unwrap();
@@ -356,19 +359,22 @@ fn two_at_a_time_do_not_meet() {
 #[test]
 fn a_hidden_name_is_trusted_by_nobody() {
     let stage = Stage::new("4");
-    write_random(&stage.server.file("file"), 5 * MIB, 1);
+    write_random(&stage.server.file("file"), 40 * MIB, 1);
     let mut client = Running::start(stage.transfer(Way::Get, &[]));
-    wait_until("it has begun", || client.is_over() || stage.came(Way::Get) > 0);
-    let hidden = names(stage.here.path()).into_iter().find(|name| name.starts_with(".kift-"));
+    let mut hidden = None;
+    wait_until("it has begun", || {
+        hidden = names(stage.here.path()).into_iter().find(|name| name.starts_with(".kift-"));
+        hidden.is_some() || client.is_over()
+    });
     let _ = client.end();
-    let Some(hidden) = hidden else { panic!("it was too quick") };
+    let hidden = hidden.expect("it was too quick");
     let victim = stage.local("victim");
     let lay = |f: &dyn Fn(&Path)| {
         fs::write(&victim, "precious").unwrap();
         f(&stage.local(&hidden));
         assert_eq!(
             moved(Running::start(stage.transfer(Way::Get, &["--on-conflict", "replace"])).end()),
-            5 * MIB
+            40 * MIB
         );
         assert_same(&stage.local("file"), &stage.server.file("file"));
         assert_eq!(fs::read(&victim).unwrap(), b"precious");
@@ -402,8 +408,8 @@ fn what_went_over_links_goes_on_in_a_later_command() {
         let ended = Running::start(stage.transfer(way, &["--links", "2"])).end();
         assert!(ended.stderr.contains("\"file\" goes on behind the "), "{ended:?}");
         let moved = moved(ended);
-        // Runs of 4 MiB, two at once on each link, are not in order.
-        assert!(moved <= len - 120 * MIB + UNDER_WAY + 16 * MIB, "{moved}");
+        // Runs of 4 MiB, two at once on each link, are not in order, and one link may be slower.
+        assert!(moved <= len - 120 * MIB + UNDER_WAY + 32 * MIB, "{moved}");
         stage.assert_clean();
     }
 }

@@ -315,7 +315,7 @@ fn the_largest_file_is_bounded() {
 #[test]
 fn what_expires_ends_sessions_too() {
     let estate = Estate::new();
-    let soon = format!("expires={}", seconds_from_now(4));
+    let soon = format!("expires={}", seconds_from_now(10));
     for (name, options) in [("user", &*soon), ("key", "read"), ("stays", "read")] {
         estate.user(name, &format!("rw,{options}"), "");
     }

@@ -14,7 +14,7 @@ use kift_tests::dial::Dial;
 use kift_tests::estate::Estate;
 use kift_tests::files::{assert_holds, names, random};
 use kift_tests::impostor::{Impostor, Voice};
-use kift_tests::machine::Ended;
+use kift_tests::machine::{Ended, wait_until};
 use kift_tests::proxy::{Fate, From, Meddle, Proxy, Seen};
 use kift_tests::raw::{first_flight, records};
 use kift_tests::rng::{Case, Rng};
@@ -166,7 +166,7 @@ impl Stage {
     }
 
     fn assert_clean(&self) {
-        assert!(self.estate.server().partials().is_empty());
+        wait_until("nothing is left", || self.estate.server().partials().is_empty());
         assert!(names(&self.here).iter().all(|name| !name.contains("part")));
         let log = self.estate.server().log();
         assert!(!log.contains("panicked"), "{log}");

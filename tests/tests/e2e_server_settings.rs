@@ -135,7 +135,7 @@ fn a_file_is_read_again_and_a_broken_one_changes_nothing() {
     let ls = || kift(["ls", "--plain", &server.at("")]);
     ls().fails(&["too many sessions"]);
 
-    fs::write(&file, "max_sessions = 2\nlog_level = \"debug\"\nread_only = true\n").unwrap();
+    fs::write(&file, "max_sessions = 4\nlog_level = \"debug\"\nread_only = true\n").unwrap();
     server.signal(Signal::HUP);
     wait_until("it is read", || server.log().contains("read the settings again"));
     wait_until("there is a place", || ls().status.success());

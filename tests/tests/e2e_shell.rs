@@ -75,7 +75,7 @@ fn a_visit() {
     shell.say("LOGOUT");
     let (status, screen) = shell.end();
     assert!(status.success(), "{screen}");
-    assert!(server.log().contains("session ended"), "a goodbye: {}", server.log());
+    wait_until("a goodbye", || server.log().contains("session ended"));
 }
 
 #[test]
@@ -99,6 +99,7 @@ fn names_are_completed() {
     shell.say("");
     shell.expect("1 file");
     assert_holds(&server.file("local one"), b"here");
+    shell.expect(&prompt(""));
     shell.press("\x04");
     let (status, screen) = shell.end();
     assert!(status.success(), "{screen}");

@@ -339,6 +339,9 @@ fn run<A: Attendant>(
         if let Step::Closed(result) = driver.step(&mut responder, &mut attendant, since(origin)) {
             drain(driver.stream().stream());
             let peer = attendant.name();
+            // What it leaves is in order before the log says that it is over, and before its seat is
+            // free: a server that stops waits for the seats.
+            drop(attendant);
             match result {
                 Ok(()) => {
                     totals.ended.add(1);

@@ -17,6 +17,7 @@ use super::SEATS;
 use crate::disk::{Disk, Faults, Luck, Mount};
 use crate::end::{Around, End};
 use crate::flash::{complete, tree};
+use crate::machine::wait_until;
 use crate::options::Options;
 use crate::rng::Rng;
 use crate::sealed::requester_key;
@@ -238,6 +239,8 @@ impl Host {
     fn fall(&mut self) {
         self.disk.set_faults(Faults { works_for: Some(0), ..Faults::default() });
         self.sessions = [const { None }; SEATS];
+        // A checkpoint may still be under way: it is to fail, too.
+        wait_until("nobody is at work", || self.root.as_ref().map_or(1, Arc::strong_count) == 1);
         self.root = None;
         self.disk.set_faults(self.planted);
     }

@@ -39,7 +39,9 @@ fn upload(uploads: &[(&str, usize, Conflict)], faults: Faults) -> Outcome {
     let root = mount.path().join(SERVED);
     fs::create_dir(&root).expect("a directory");
     File::open(mount.path()).and_then(|folder| folder.sync_all()).expect("a sync");
-    let mut server = Server::start(Serve { root: Some(&root), ..Serve::default() });
+    // All of it may be sent before any answer: what fails is told at any time.
+    let args = ["--window", "65536"];
+    let mut server = Server::start(Serve { root: Some(&root), args: &args, ..Serve::default() });
     disk.set_faults(faults);
     let (begun, synced) = (disk.operations(), disk.syncs());
     let mut session = Session::new(&server);

@@ -247,7 +247,7 @@ fn send_until_checkpoint(session: &mut Session, data: &[u8], from: u32) -> u32 {
         assert!(next as usize * CHUNK <= data.len(), "no checkpoint");
         session.send(&data[..next as usize * CHUNK], at);
         at = next;
-        thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(20));
     }
     at
 }
