@@ -386,11 +386,16 @@ fn serve(mut client: Client, number: usize, to_do: &Receiver<Arc<Work>>) {
     loop {
         match to_do.recv_timeout(QUIET_MAX) {
             Ok(work) => {
-                if work.take_part(&mut client).is_err() {
-                    work.tell(News::Lost(number));
+                let (part, news) = (work.take_part(&mut client), work.news());
+                // The room that a file takes is free when nobody holds it any more, and the next file may
+                // need it: it is let go of before that is told. Whoever listened may have given up.
+                drop(work);
+                if part.is_err() {
+                    drop(client);
+                    let _ = news.send(News::Lost(number));
                     return;
                 }
-                work.tell(News::Rests);
+                let _ = news.send(News::Rests);
             }
             Err(RecvTimeoutError::Timeout) => {
                 if client.ask(&Request::Space).is_err() {

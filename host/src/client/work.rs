@@ -83,7 +83,12 @@ impl Work {
         self.is_over.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn tell(&self, news: News) {
+    /// What becomes of it is told here.
+    pub(super) fn news(&self) -> Sender<News> {
+        self.news.clone()
+    }
+
+    fn tell(&self, news: News) {
         // Whoever listened has given up.
         let _ = self.news.send(news);
     }
