@@ -85,7 +85,9 @@ fn a_visit_with_user_and_password() {
     let (status, screen) = menu.end();
     assert!(status.success(), "{screen}");
     assert!(!screen.contains("battery"), "{screen}");
-    assert!(estate.server().log().contains("session ended"), "a goodbye");
+    estate.server().wait_until_idle();
+    let log = estate.server().log();
+    assert!(log.lines().last().unwrap().contains("session ended"), "a goodbye: {log}");
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn an_upload_goes_on_in_a_later_command() {
         if killed == "server" {
             stage.server.restart();
         } else {
-            wait_until("it is kept", || stage.server.log().contains("kept an upload"));
+            stage.server.wait_until_idle();
         }
         let ended = Running::start(stage.transfer(Way::Put, &["--on-conflict", "replace"])).end();
         assert!(ended.stderr.contains("\"file\" goes on behind the "), "{ended:?}");
@@ -363,7 +363,7 @@ fn a_hidden_name_is_trusted_by_nobody() {
     let mut client = Running::start(stage.transfer(Way::Get, &[]));
     let mut hidden = None;
     wait_until("it has begun", || {
-        hidden = names(stage.here.path()).into_iter().find(|name| name.starts_with(".kift-"));
+        hidden = names(stage.here.path()).into_iter().find(|name| name.ends_with(".part"));
         hidden.is_some() || client.is_over()
     });
     let _ = client.end();
